@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flash attention for devices whose work-groups share local memory: one pass over the keys with an online softmax
+ * (Milakov and Gimelshein 2018; Dao et al. 2022), no memory that grows with q_len * kv_len.
+ *
+ *   O[b,h,i] = sum over j of softmax(score(scale Q[b,h,i] . K[b,g,j])) V[b,g,j]      lse[b,h,i] = ln sum e^score
+ *
+ *   query [b, q_heads, q_len, CLA_HEAD_DIM]   key [b, kv_heads, kv_len, CLA_HEAD_DIM]   value [.., CLA_VALUE_DIM]
+ *   output [b, q_heads, q_len, CLA_VALUE_DIM]   lse [b, q_heads, q_len] f32
+ *
+ * A work-group owns CLA_TILE_Q query rows of one head and walks the tiles of CLA_TILE_KV keys that some row sees. For
+ * each: S = Q K^T in chunks of CLA_CHUNK dims; the row maxima, exchanged in local memory; P = e^(S - max), written to
+ * local memory; O = O * e^(old max - max) + P V in pieces of 4 CLA_WIDTH columns. A work-item owns 4 rows x 4 keys of S
+ * and 4 rows x 4 columns of every piece of O, in registers (block.cl). Row sums stay split over the CLA_WIDTH work-items
+ * of a row until the end. Work-groups are numbered with the query tiles innermost, the last tile first: under causality
+ * it is the heaviest.
+ *
+ *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
+ *   CLA_LSE                       1: write lse
+ *
+ * Local memory: 4 (CLA_TILE_KV CLA_TILE_Q + max((CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK, CLA_TILE_KV^2,
+ * CLA_WIDTH CLA_TILE_Q) + CLA_TILE_KV) bytes.
+ */
+#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_LSE)
+#error "flash.cl: a parameter is not defined"
+#endif
+
+#define LOG2E  1.44269504088896340736f
+#define PIECES ((CLA_VALUE_DIM + CLA_TILE_KV - 1) / CLA_TILE_KV)
+
+/* Scratch of a group: tiles of Q and K, then row maxima, then a tile of V, never two of them at a time. */
+#define CLA_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define SCRATCH                                                                                                        \
+    CLA_MAX((CLA_TILE_Q + CLA_TILE_KV) * CLA_CHUNK, CLA_MAX(CLA_TILE_KV * CLA_TILE_KV, CLA_WIDTH * CLA_TILE_Q))
+
+/* One float4 of `mine` a row block from every work-item of the row, merged by the maximum or by the sum. */
+#define CLA_DEFINE_ACROSS_ROW(name, merge)                                                                             \
+    static inline float4 across_row_##name(float4 mine, __local float *scratch, int x, int y)                          \
+    {                                                                                                                  \
+        vstore4(mine, 0, scratch + x * CLA_TILE_Q + 4 * y);                                                            \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        float4 all = vload4(0, scratch + 4 * y);                                                                       \
+        for (int other = 1; other < CLA_WIDTH; other++) {                                                              \
+            const float4 theirs = vload4(0, scratch + other * CLA_TILE_Q + 4 * y);                                     \
+            all = merge;                                                                                               \
+        }                                                                                                              \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        return all;                                                                                                    \
+    }
+
+CLA_DEFINE_ACROSS_ROW(max, fmax(all, theirs))
+CLA_DEFINE_ACROSS_ROW(sum, all + theirs)
+
+/* Scores of one key against this work-item's four rows: hooks applied, excluded ones -inf. Notes in `seen` who is seen. */
+static inline float4 finish_scores(float4 s, int cut, int b, int h, int i, int j, const int2 visible[4],
+                                   __local int *seen, CLA_SEMANTICS_PARAMS)
+{
+    float row[4] = {s.x, s.y, s.z, s.w};
+    int any = 0;
+    for (int r = 0; r < 4; r++) {
+        const int kept = !cut || keep(b, h, i + r, j, visible[r], CLA_SEMANTICS);
+        row[r] = kept ? score(row[r], b, h, i + r, j, CLA_SEMANTICS) : -INFINITY;
+        any |= kept;
+    }
+    if (cut && any)
+        atomic_or(seen, 1);
+    return (float4)(row[0], row[1], row[2], row[3]);
+}
+
+__kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
+flash(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
+      __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
+      __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS)
+{
+    __local float weights[CLA_TILE_KV * CLA_TILE_Q];
+    __local float scratch[SCRATCH];
+    __local int seen[CLA_TILE_KV];
+
+    const int item = (int)get_local_id(0);
+    const int x = item % CLA_WIDTH;
+    const int y = item / CLA_WIDTH;
+    const int row_tiles = max(1, (q_len + CLA_TILE_Q - 1) / CLA_TILE_Q);
+    const int tile = row_tiles - 1 - (int)(get_group_id(0) % row_tiles);
+    const int bh = (int)(get_group_id(0) / row_tiles);
+    const int b = bh / q_heads;
+    const int h = bh % q_heads;
+    const int g = h / heads_per_kv;
+    const int i0 = tile * CLA_TILE_Q;
+    const int i = i0 + 4 * y;
+
+    const int2 first = visible_keys(b, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(b, max(i0, min(i0 + CLA_TILE_Q, q_len) - 1), CLA_SEMANTICS);
+    const int2 some = visible_to_some(first, last);
+    const int2 all = visible_to_all(first, last);
+    int2 visible[4];
+    for (int r = 0; r < 4; r++)
+        visible[r] = visible_keys(b, i + r, CLA_SEMANTICS);
+
+    float4 out[PIECES][4];
+    for (int piece = 0; piece < PIECES; piece++)
+        for (int c = 0; c < 4; c++)
+            out[piece][c] = (float4)(0.0f);
+    /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
+    float4 largest = (float4)(-FLT_MAX);
+    float4 sum = (float4)(0.0f);
+
+    for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
+        const int cut = classify(j0, j0 + CLA_TILE_KV, some, all) == CLA_CUT;
+        for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
+            seen[j] = 0;
+
+        float4 s[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+        for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += CLA_CHUNK) {
+            __local float *rows = scratch;
+            __local float *columns = scratch + CLA_CHUNK * CLA_TILE_Q;
+            stage_query(rows, query, query_view, b, h, i0, q_len, d0, CLA_HEAD_DIM, item);
+            stage_key(columns, key, key_view, b, g, j0, some.y, d0, CLA_HEAD_DIM, item);
+            barrier(CLK_LOCAL_MEM_FENCE);
+            block_product(s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+
+        float4 tile_max = largest;
+        for (int c = 0; c < 4; c++) {
+            const int j = 4 * x + c;
+            s[c] = finish_scores(scale * s[c], cut, b, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
+            tile_max = fmax(tile_max, s[c]);
+        }
+        tile_max = across_row_max(tile_max, scratch, x, y);
+
+        const float4 fade = exp2((largest - tile_max) * LOG2E);
+        largest = tile_max;
+        sum *= fade;
+        for (int c = 0; c < 4; c++) {
+            const float4 p = exp2((s[c] - largest) * LOG2E);
+            sum += p;
+            vstore4(p, 0, weights + (4 * x + c) * CLA_TILE_Q + 4 * y);
+        }
+
+        for (int piece = 0; piece < PIECES; piece++) {
+            stage_value(scratch, value, value_view, b, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
+                        item);
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int c = 0; c < 4; c++)
+                out[piece][c] *= fade;
+            block_product(out[piece], weights, scratch, CLA_TILE_KV, x, y);
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+    }
+
+    sum = across_row_sum(sum, scratch, x, y);
+    const float row_sum[4] = {sum.x, sum.y, sum.z, sum.w};
+    const float row_max[4] = {largest.x, largest.y, largest.z, largest.w};
+    for (int r = 0; r < 4; r++) {
+        if (i + r >= q_len)
+            break;
+        const float inverse = row_sum[r] == 0.0f ? 0.0f : 1.0f / row_sum[r];
+        for (int piece = 0; piece < PIECES; piece++) {
+            for (int c = 0; c < 4; c++) {
+                const int column = piece * CLA_TILE_KV + 4 * x + c;
+                const float4 o = out[piece][c] * inverse;
+                if (column < CLA_VALUE_DIM)
+                    store_output(output, view_row(output_view, b, h, i + r) + column,
+                                 r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
+            }
+        }
+#if CLA_LSE
+        if (x == 0)
+            lse[view_row(lse_view, b, h, i + r)] = row_max[r] + log(row_sum[r]);
+#endif
+    }
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Storage types. A kernel names operands, never types: query_t is what the query is stored in, load_query(p, i) gives
+ * element i as float and load4_query elements i to i + 3, store_output(p, i, x) rounds to nearest even. f16 needs no
+ * cl_khr_fp16: vload_half and vstore_half are core. The host defines, for each of QUERY, KEY, VALUE, OUTPUT and MASK,
+ *
+ *   CLA_name_TYPE   0 f32   1 f16   2 bf16   3 bool (a byte; MASK only); 0 for an operand that the kernel does not have
+ */
+#if !defined(CLA_QUERY_TYPE) || !defined(CLA_KEY_TYPE) || !defined(CLA_VALUE_TYPE) || !defined(CLA_OUTPUT_TYPE) ||     \
+    !defined(CLA_MASK_TYPE)
+#error "types.cl: a storage type is not defined"
+#endif
+
+#pragma OPENCL FP_CONTRACT ON
+
+#define CLA_JOIN_(a, b) a##b
+#define CLA_JOIN(a, b)  CLA_JOIN_(a, b)
+
+#define CLA_STORE_0 float
+#define CLA_STORE_1 half
+#define CLA_STORE_2 ushort
+#define CLA_STORE_3 uchar
+
+#define query_t  CLA_JOIN(CLA_STORE_, CLA_QUERY_TYPE)
+#define key_t    CLA_JOIN(CLA_STORE_, CLA_KEY_TYPE)
+#define value_t  CLA_JOIN(CLA_STORE_, CLA_VALUE_TYPE)
+#define output_t CLA_JOIN(CLA_STORE_, CLA_OUTPUT_TYPE)
+#define mask_t   CLA_JOIN(CLA_STORE_, CLA_MASK_TYPE)
+
+#define CLA_LOAD_0(p, i) ((p)[i])
+#define CLA_LOAD_1(p, i) vload_half(0, (p) + (i))
+#define CLA_LOAD_2(p, i) as_float((uint)(p)[i] << 16)
+#define CLA_LOAD_3(p, i) ((p)[i] != 0 ? 1.0f : 0.0f)
+
+#define CLA_LOAD4_0(p, i) vload4(0, (p) + (i))
+#define CLA_LOAD4_1(p, i) vload_half4(0, (p) + (i))
+#define CLA_LOAD4_2(p, i) as_float4(convert_uint4(vload4(0, (p) + (i))) << 16)
+
+#define CLA_STORE_AS_0(p, i, x) ((p)[i] = (x))
+#define CLA_STORE_AS_1(p, i, x) vstore_half_rte((x), 0, (p) + (i))
+#define CLA_STORE_AS_2(p, i, x) ((p)[i] = bf16_bits(x))
+
+#define load_query(p, i)      CLA_JOIN(CLA_LOAD_, CLA_QUERY_TYPE)(p, i)
+#define load_key(p, i)        CLA_JOIN(CLA_LOAD_, CLA_KEY_TYPE)(p, i)
+#define load_value(p, i)      CLA_JOIN(CLA_LOAD_, CLA_VALUE_TYPE)(p, i)
+#define load_mask(p, i)       CLA_JOIN(CLA_LOAD_, CLA_MASK_TYPE)(p, i)
+#define load4_query(p, i)     CLA_JOIN(CLA_LOAD4_, CLA_QUERY_TYPE)(p, i)
+#define load4_key(p, i)       CLA_JOIN(CLA_LOAD4_, CLA_KEY_TYPE)(p, i)
+#define load4_value(p, i)     CLA_JOIN(CLA_LOAD4_, CLA_VALUE_TYPE)(p, i)
+#define store_output(p, i, x) CLA_JOIN(CLA_STORE_AS_, CLA_OUTPUT_TYPE)(p, i, x)
+
+/* The upper half of x, rounded to nearest even; NaN stays NaN, made quiet. */
+static inline ushort bf16_bits(float x)
+{
+    uint bits = as_uint(x);
+    uint rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (ushort)(x != x ? (bits >> 16) | 0x40u : rounded);
+}
+
+/*
+ * A view of an operand, as the host passes it beside the pointer: x the element offset of the first element, y, z, w
+ * the strides in elements of batch, head and row. Columns are contiguous.
+ */
+static inline long view_row(long4 view, int b, int h, int row)
+{
+    return view.x + b * view.y + h * view.z + row * view.w;
+}
+
+/*
+ * Kernels whose result passes through memory work on a slice of the problem, an int4: x the first pair of batch and head
+ * (batch * q_heads + head), y the first query row, z how many rows of each head at most; w is not used.
+ */

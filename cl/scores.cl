@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Scores: S[b,h,i,j] = scale * (Q[b,h,i] . K[b,g,j]), then softcap, mask and exclusions as the stage says. Tiled.
+ *
+ *   query [b, q_heads, q_len, head_dim]   key [b, kv_heads, kv_len, head_dim]   scores [b, q_heads, q_len, kv_len] f32
+ *
+ * A work-group makes one tile of CLA_TILE_Q x CLA_TILE_KV scores of one head, a work-item a 4 x 4 block of it (block.cl).
+ * Work-groups are numbered with the key tiles innermost, then the query tiles of the slice, then the heads.
+ *
+ *   CLA_STAGE   1 raw   2 softcap   3 masked: -inf where excluded; tiles that nobody sees are not computed
+ *
+ * Local memory: 4 (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK bytes.
+ */
+#if !defined(CLA_STAGE)
+#error "scores.cl: CLA_STAGE is not defined"
+#endif
+
+__kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
+scores(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
+       __global float *scores, long4 scores_view, int q_heads, int heads_per_kv, int head_dim, int4 slice, CLA_SEMANTICS_PARAMS)
+{
+    __local float rows[CLA_CHUNK * CLA_TILE_Q];
+    __local float columns[CLA_CHUNK * CLA_TILE_KV];
+
+    const int item = (int)get_local_id(0);
+    const int x = item % CLA_WIDTH;
+    const int y = item / CLA_WIDTH;
+    const int row_end = min(q_len, slice.y + slice.z);
+    const int row_tiles = max(1, (row_end - slice.y + CLA_TILE_Q - 1) / CLA_TILE_Q);
+    const int key_tiles = max(1, (kv_len + CLA_TILE_KV - 1) / CLA_TILE_KV);
+    const long group = (long)get_group_id(0);
+    const int j0 = (int)(group % key_tiles) * CLA_TILE_KV;
+    const int i0 = slice.y + (int)(group / key_tiles % row_tiles) * CLA_TILE_Q;
+    const int bh = slice.x + (int)(group / key_tiles / row_tiles);
+    const int b = bh / q_heads;
+    const int h = bh % q_heads;
+    const int g = h / heads_per_kv;
+
+    int tile_class = CLA_FULL;
+#if CLA_STAGE == 3
+    const int2 first = visible_keys(b, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(b, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
+    tile_class = classify(j0, min(j0 + CLA_TILE_KV, kv_len), visible_to_some(first, last), visible_to_all(first, last));
+#endif
+
+    float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+    if (tile_class != CLA_EMPTY) { /* the same for the whole group */
+        for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
+            stage_query(rows, query, query_view, b, h, i0, row_end, d0, head_dim, item);
+            stage_key(columns, key, key_view, b, g, j0, kv_len, d0, head_dim, item);
+            barrier(CLK_LOCAL_MEM_FENCE);
+            block_product(sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+    }
+
+    for (int r = 0; r < 4; r++) {
+        const int i = i0 + 4 * y + r;
+        if (i >= row_end)
+            break;
+#if CLA_STAGE == 3
+        const int2 visible = visible_keys(b, i, CLA_SEMANTICS);
+#endif
+        for (int c = 0; c < 4; c++) {
+            const int j = j0 + 4 * x + c;
+            if (j >= kv_len)
+                break;
+            const float4 column = sum[c];
+            float s = scale * (r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w);
+#if CLA_STAGE == 2
+            s = CLA_SOFTCAP ? softcap * tanh(s / softcap) : s;
+#elif CLA_STAGE == 3
+            s = keep(b, h, i, j, visible, CLA_SEMANTICS) ? score(s, b, h, i, j, CLA_SEMANTICS) : -INFINITY;
+#endif
+            scores[view_row(scores_view, b, h, i) + j] = s;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Weighted sum of values: O[b,h,i] = sum over j of W[b,h,i,j] * V[b,g,j]. Tiled.
+ *
+ *   weights [b, q_heads, q_len, kv_len] f32   value [b, kv_heads, kv_len, value_dim]
+ *   output [b, q_heads, q_len, value_dim]
+ *
+ * A work-group makes CLA_TILE_Q rows by CLA_TILE_KV columns of one head, a work-item a 4 x 4 block of it (block.cl),
+ * stepping over tiles of CLA_TILE_KV keys. Within attention, tiles of keys that no row of the tile sees are skipped, and in those
+ * that are cut the values that nobody sees count as 0. Work-groups are numbered with the column tiles innermost, then
+ * the query tiles of the slice, then the heads.
+ *
+ * Local memory: 4 CLA_TILE_KV (CLA_TILE_Q + CLA_TILE_KV + 1) bytes.
+ */
+__kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
+weighted_sum(__global const float *weights, long4 weights_view, __global const value_t *value, long4 value_view,
+             __global output_t *output, long4 output_view, int q_heads, int heads_per_kv, int value_dim,
+             int4 slice, CLA_SEMANTICS_PARAMS)
+{
+    __local float rows[CLA_TILE_KV * CLA_TILE_Q];
+    __local float columns[CLA_TILE_KV * CLA_TILE_KV];
+    __local int seen[CLA_TILE_KV];
+
+    const int item = (int)get_local_id(0);
+    const int x = item % CLA_WIDTH;
+    const int y = item / CLA_WIDTH;
+    const int row_end = min(q_len, slice.y + slice.z);
+    const int row_tiles = max(1, (row_end - slice.y + CLA_TILE_Q - 1) / CLA_TILE_Q);
+    const int column_tiles = (value_dim + CLA_TILE_KV - 1) / CLA_TILE_KV;
+    const long group = (long)get_group_id(0);
+    const int column0 = (int)(group % column_tiles) * CLA_TILE_KV;
+    const int i0 = slice.y + (int)(group / column_tiles % row_tiles) * CLA_TILE_Q;
+    const int bh = slice.x + (int)(group / column_tiles / row_tiles);
+    const int b = bh / q_heads;
+    const int h = bh % q_heads;
+    const int g = h / heads_per_kv;
+
+    const int2 first = visible_keys(b, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(b, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
+    const int2 some = visible_to_some(first, last);
+    const int2 all = visible_to_all(first, last);
+
+    float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+    for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
+        const int cut = classify(j0, min(j0 + CLA_TILE_KV, kv_len), some, all) == CLA_CUT;
+        for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
+            seen[j] = 0;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int e = item; e < CLA_TILE_KV * CLA_TILE_Q; e += CLA_GROUP) {
+            const int r = e / CLA_TILE_KV;
+            const int j = e % CLA_TILE_KV;
+            float w = 0.0f;
+            if (i0 + r < row_end && j0 + j < kv_len) {
+                w = weights[view_row(weights_view, b, h, i0 + r) + j0 + j];
+                if (cut && keep(b, h, i0 + r, j0 + j, visible_keys(b, i0 + r, CLA_SEMANTICS), CLA_SEMANTICS))
+                    atomic_or(&seen[j], 1);
+            }
+            rows[j * CLA_TILE_Q + r] = w;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        stage_value(columns, value, value_view, b, g, j0, min(some.y, kv_len), column0, value_dim, cut, seen, item);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        block_product(sum, rows, columns, CLA_TILE_KV, x, y);
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+
+    for (int r = 0; r < 4; r++) {
+        const int i = i0 + 4 * y + r;
+        if (i >= row_end)
+            break;
+        for (int c = 0; c < 4; c++) {
+            const int column = column0 + 4 * x + c;
+            if (column >= value_dim)
+                break;
+            const float4 o = sum[c];
+            store_output(output, view_row(output_view, b, h, i) + column,
+                         r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
+        }
+    }
+}

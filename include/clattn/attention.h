@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention: scaled dot-product attention of queries over keys and values (Vaswani et al. 2017, "Attention Is All You
+ * Need", section 3.2), with grouped key/value heads (Ainslie et al. 2023), computed tile by tile with an online softmax
+ * (Milakov and Gimelshein 2018; Dao et al. 2022, "FlashAttention") where the chosen variant can.
+ *
+ * Shapes, with the letters used below:
+ *
+ *   query   [batch, q_heads,  q_len,  head_dim]        key     [batch, kv_heads, kv_len, head_dim]
+ *   output  [batch, q_heads,  q_len,  value_dim]       value   [batch, kv_heads, kv_len, value_dim]
+ *   scores  [batch, q_heads,  q_len,  kv_len]   f32    lse     [batch, q_heads, q_len]   f32, dense
+ *
+ * What is computed, for query i and key j of batch b and query head h, with arithmetic in f32 for every storage type:
+ *
+ *   s = scale * (query[b,h,i] . key[b,g,j])     g = h / (q_heads / kv_heads)
+ *   s = softcap * tanh(s / softcap)             if softcap > 0
+ *   s = s + mask[b,h,i,j]                       if the mask is additive
+ *   s is then taken out where (i, j) is excluded by causality, window, mask or lengths
+ *   p = softmax over j of s                     lse[b,h,i] = ln(sum over j of e^s)
+ *   output[b,h,i] = sum over j of p * value[b,g,j]
+ *
+ * Promises:
+ *
+ *   - A row from which every key is excluded, or with kv_len 0, gives an output of exactly 0, weights of exactly 0 and
+ *     an lse of -inf.
+ *   - Keys and values that are excluded from every query of their batch and head may hold anything, NaN too. NaN in a
+ * query or in a visible key reaches the whole row. NaN or Inf in a visible value reaches its column of the rows that
+ * see it, and may reach other rows of the same tile of queries.
+ *   - Excluding is selecting: no large negative number stands in for it. A finite additive mask value is arithmetic,
+ *     -FLT_MAX too; -inf excludes.
+ *   - No logit overflows. Where one leads the others by more than 110, the output is its value row, but for the sign
+ *     of zeros and for subnormal numbers.
+ *   - Accuracy, element by element, with A the largest |scale| sum_d |q_d k_d| + |mask| of the row's keys that matter:
+ *     |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len) / 16)) sum_j p_j |v_j|, eps_out being 2^-23 for an output in
+ *     f32, 2^-10 in f16 and 2^-7 in bf16. For scores and lse 4 eps32 (1 + A + sqrt(kv_len) / 16). Conversions round to
+ *     nearest even. Results that are subnormal in the output's type may be off by the smallest normal number.
+ *   - The same plan on the same inputs gives the same bits every time.
+ *   - Every element of an output is written and nothing else is; nothing beyond a view influences a result.
+ */
+#ifndef CLATTN_ATTENTION_H
+#define CLATTN_ATTENTION_H
+
+#include <clattn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Where query i stands among the keys: at position p = i + offset. Not clamped: p may lie before or past the keys. */
+typedef enum clattn_alignment {
+    CLATTN_ALIGN_NONE = 0,     /* positions mean nothing; refused together with causality or a window */
+    CLATTN_ALIGN_TOP_LEFT = 1, /* offset 0: the first query stands at the first key */
+    CLATTN_ALIGN_BOTTOM_RIGHT =
+        2,                  /* offset kv_len - q_len, with the batch's own length: the last query at the last key */
+    CLATTN_ALIGN_OFFSET = 3 /* the caller's: the position of the first query among the keys */
+} clattn_alignment;
+
+typedef enum clattn_mask_kind {
+    CLATTN_MASK_NONE = 0,
+    CLATTN_MASK_BOOL = 1,    /* dtype BOOL; keeps where not 0 */
+    CLATTN_MASK_ADDITIVE = 2 /* dtype F32, F16 or BF16; added to the scores, -inf excludes */
+} clattn_mask_kind;
+
+/* Which scores a run writes to the scores buffer. */
+typedef enum clattn_scores_stage {
+    CLATTN_SCORES_NONE = 0,
+    CLATTN_SCORES_RAW = 1,     /* after the scale; ignores softcap and every exclusion */
+    CLATTN_SCORES_SOFTCAP = 2, /* after the softcap; ignores every exclusion */
+    CLATTN_SCORES_MASKED = 3,  /* after the mask; -inf where excluded */
+    CLATTN_SCORES_WEIGHTS = 4  /* after the softmax; 0 where excluded */
+} clattn_scores_stage;
+
+typedef enum clattn_lengths {
+    CLATTN_LENGTHS_NONE = 0,
+    CLATTN_LENGTHS_I32 = 1, /* [batch] of int32_t */
+    CLATTN_LENGTHS_I64 = 2  /* [batch] of int64_t */
+} clattn_lengths;
+
+/*
+ * What is to be computed. q_len and kv_len are the greatest that any run of the plan will have; strides are fixed here,
+ * dense ones from these lengths. An extent of 0 in batch, q_heads or q_len is allowed and makes a run do nothing.
+ * Lengths and head dims are at most 2^30, batch, heads and batch * q_heads at most 2^31 - 1: kernels count in int.
+ */
+typedef struct clattn_attention_desc {
+    size_t struct_size;
+    int64_t batch;
+    int64_t q_heads;
+    int64_t kv_heads; /* divides q_heads. Not defaulted: give q_heads for plain multi-head attention */
+    int64_t q_len;
+    int64_t kv_len;    /* may be 0 */
+    int64_t head_dim;  /* at least 1 */
+    int64_t value_dim; /* 0: head_dim */
+
+    clattn_layout query; /* dtypes F32, F16 or BF16, each its own */
+    clattn_layout key;
+    clattn_layout value;
+    clattn_layout output; /* no two elements in the same place: each stride covers the extents inside it */
+
+    float scale;   /* 0: 1 / sqrt(head_dim). Finite */
+    float softcap; /* 0: none. Finite, not negative */
+
+    clattn_alignment alignment;
+    int64_t offset;       /* with CLATTN_ALIGN_OFFSET: the default of a run's offset. Otherwise ignored */
+    int causal;           /* not 0: keeps keys j <= p */
+    int window;           /* not 0: keeps keys p - window_left <= j <= p + window_right, both ends included */
+    int64_t window_left;  /* -1: no bound. Read only if window is set */
+    int64_t window_right; /* -1: no bound. Read only if window is set */
+
+    clattn_mask_kind mask_kind;
+    int64_t mask_shape[4]; /* each extent 1 or that of [batch, q_heads, q_len, kv_len]; all 0: these four. A last extent
+                              from 2 to kv_len - 1 excludes the keys past it */
+    clattn_layout mask;    /* over mask_shape */
+
+    clattn_lengths kv_lengths; /* keys of batch b from kv_lengths[b] on are excluded; values are clamped to 0..kv_len */
+    int lse;                   /* not 0: a run also writes lse */
+    clattn_scores_stage scores_stage;
+    clattn_layout scores; /* dtype F32, over [batch, q_heads, q_len, kv_len] */
+
+    const char *variant; /* NULL or "auto": the best one for the device; otherwise this one or UNSUPPORTED. Read during
+                            the call only */
+} clattn_attention_desc;
+
+static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
+{
+    memset(desc, 0, sizeof *desc);
+    desc->struct_size = sizeof *desc;
+}
+
+/*
+ * Problem strings: one line for what is asked, the same in the tool, in logs and in tests.
+ *
+ *   b1h32g8q512k2048d128v64:f16:causal
+ *
+ * batch, query heads, key/value heads (gN, absent: as h), q_len, kv_len, head_dim, value_dim (vN, absent: as d); the
+ * type of all four tensors; then, each after a colon, in any order and once at most:
+ *
+ *   causal (bottom-right), causal@top-left, causal@bottom-right, causal@N    N being the offset of the first query
+ *   window=L,R@ALIGN       -1 for an end without bound; ALIGN as above
+ *   softcap=X    scale=X    mask=bool    mask=add    lengths    lse    scores=raw|softcap|masked|weights
+ *
+ * parse takes an initialised `desc`, resets it and sets what the string says, all tensors dense, an additive mask in
+ * f32, lengths in int32_t. Fails with INVALID_VALUE, naming the part or field that is wrong and what was expected.
+ *
+ * format writes at most `size` bytes, the final 0 included, and returns the length that the whole string has, as
+ * snprintf does; `text` may be NULL where size is 0. A descriptor that plan_create would refuse gives "". Strides, a
+ * partial mask shape and the variant have no place in the string; where the types differ it gives them as Q-K-V-O,
+ * such as f32-f16-f16-f32. parse reads these too.
+ */
+CLATTN_API clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc,
+                                                     clattn_error *error);
+CLATTN_API size_t clattn_attention_desc_format(const clattn_attention_desc *desc, char *text, size_t size);
+
+/* The registry names of the variants of attention, `index` from 0; NULL past the last. */
+CLATTN_API const char *clattn_attention_variant(size_t index);
+
+/*
+ * Chooses a variant for `desc`, builds its kernels and freezes them as a plan. May take seconds.
+ *
+ *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size
+ *   INVALID_VALUE      a field of `desc` that is out of its range or contradicts another; the message names it
+ *   UNSUPPORTED        no variant, or not the one that desc->variant names, can compute it; the message says why
+ *   OUT_OF_DEVICE_MEMORY, BUILD_FAILED, OPENCL, OUT_OF_HOST_MEMORY   as their names say
+ */
+CLATTN_API clattn_status clattn_attention_plan_create(clattn_context *context, const clattn_attention_desc *desc,
+                                                      clattn_plan **plan, clattn_error *error);
+
+/*
+ * One run: buffers, and the lengths that hold this time. Buffers may be absent (all zero) where the tensor is not in
+ * the plan or has no elements.
+ */
+typedef struct clattn_attention_args {
+    size_t struct_size;
+    int64_t q_len;  /* 0 to the plan's */
+    int64_t kv_len; /* 0 to the plan's */
+    int64_t offset; /* read with CLATTN_ALIGN_OFFSET: the position of the first query among the keys */
+    clattn_buffer query;
+    clattn_buffer key;
+    clattn_buffer value;
+    clattn_buffer output;
+    clattn_buffer mask;
+    clattn_buffer kv_lengths;
+    clattn_buffer lse;
+    clattn_buffer scores;
+    clattn_buffer workspace; /* absent: the run allocates what it needs */
+} clattn_attention_args;
+
+/* Sets the lengths and the offset to the plan's and leaves every buffer absent. */
+static inline void clattn_attention_args_init(clattn_attention_args *args, const clattn_plan *plan)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, &args->offset);
+}
+
+/*
+ * Enqueues one run on `queue`, in-order or out-of-order, after the events of `wait_list` (NULL where num_events is 0).
+ * Returns at once. `event`, unless NULL, receives the event of the whole run (the caller's to release), where nothing
+ * had to be computed too. Buffers, the plan's objects included, stay valid until the queue is done with them.
+ *
+ *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size, a plan that is not attention's, a queue of another context
+ *                      or device, a wait list that does not match num_events
+ *   INVALID_VALUE      a length above the plan's or negative
+ *   INVALID_BUFFER     a buffer that is missing, of another context, too small, misaligned, or an output that shares
+ *                      bytes with another operand
+ *   OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first enqueue the outputs are undefined
+ */
+CLATTN_API clattn_status clattn_attention_run(clattn_plan *plan, cl_command_queue queue,
+                                              const clattn_attention_args *args, cl_uint num_events,
+                                              const cl_event *wait_list, cl_event *event, clattn_error *error);
+
+/* The same operands on the host. Pointers may be NULL where the tensor is not in the descriptor or has no elements. */
+typedef struct clattn_attention_host_args {
+    size_t struct_size;
+    const void *query;
+    const void *key;
+    const void *value;
+    void *output;
+    const void *mask;
+    const void *kv_lengths;
+    float *lse;
+    float *scores;
+} clattn_attention_host_args;
+
+static inline void clattn_attention_host_args_init(clattn_attention_host_args *args)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+}
+
+/*
+ * Does the whole thing on host arrays laid out as `desc` says, and waits for the result: for first contact, tests and
+ * foreign-function users. `context` may be NULL: a context on the default device is made for the call. Outputs change
+ * only on success. Fails as plan_create and run do, and with INVALID_VALUE where an element of kv_lengths is not in
+ * 0..kv_len.
+ */
+CLATTN_API clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
+                                               const clattn_attention_host_args *args, clattn_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

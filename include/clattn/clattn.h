@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * clattn: attention on any OpenCL device.
+ *
+ * This header is the whole library. Its parts can be included alone:
+ *
+ *   base.h       the rules for all functions, status, errors, devices, contexts, tensors, buffers, plans
+ *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
+ *   primitive.h  its three stages on their own: scores, softmax, weighted sum
+ */
+#ifndef CLATTN_CLATTN_H
+#define CLATTN_CLATTN_H
+
+#include <clattn/attention.h>
+#include <clattn/base.h>
+#include <clattn/primitive.h>
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The three stages of attention as operations in their own right. Composed, they are the variant "unfused".
+ *
+ *   scores        S = scale Q K^T, tiled, with softcap, mask and exclusions     [batch, q_heads, q_len, kv_len]  f32
+ *   softmax       W = softmax over the last extent of S, numerically stable     [batch, q_heads, q_len, kv_len]  f32
+ *   weighted sum  O = W V, tiled                                                [batch, q_heads, q_len, value_dim]
+ *
+ * Plans, lengths, buffers, events and errors are as in attention.h.
+ */
+#ifndef CLATTN_PRIMITIVE_H
+#define CLATTN_PRIMITIVE_H
+
+#include <clattn/attention.h>
+#include <clattn/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Scores take attention's descriptor and arguments. scores_stage is RAW, SOFTCAP or MASKED and says what is written;
+ * value, output, lse and variant are ignored. The result is bit for bit what attention's unfused variant works on.
+ */
+CLATTN_API clattn_status clattn_scores_plan_create(clattn_context *context, const clattn_attention_desc *desc,
+                                                   clattn_plan **plan, clattn_error *error);
+CLATTN_API clattn_status clattn_scores_run(clattn_plan *plan, cl_command_queue queue, const clattn_attention_args *args,
+                                           cl_uint num_events, const cl_event *wait_list, cl_event *event,
+                                           clattn_error *error);
+
+/*
+ * Softmax of rows: weights[b,h,i,j] = e^(s_j - max) / sum over j of e^(s_j - max), with s = scores[b,h,i]. A score of
+ * -inf has weight exactly 0; a row of nothing else has weights of 0 and an lse of -inf. NaN in a row makes the row NaN.
+ */
+typedef struct clattn_softmax_desc {
+    size_t struct_size;
+    int64_t batch;
+    int64_t heads;
+    int64_t q_len;
+    int64_t kv_len;        /* the extent that is normalised */
+    clattn_layout scores;  /* F32 over [batch, heads, q_len, kv_len] */
+    clattn_layout weights; /* the same; the two may be one buffer if offset and strides are the same */
+    int lse;               /* not 0: a run also writes lse, [batch, heads, q_len] f32 dense */
+} clattn_softmax_desc;
+
+typedef struct clattn_softmax_args {
+    size_t struct_size;
+    int64_t q_len;
+    int64_t kv_len;
+    clattn_buffer scores;
+    clattn_buffer weights;
+    clattn_buffer lse;
+} clattn_softmax_args;
+
+static inline void clattn_softmax_desc_init(clattn_softmax_desc *desc)
+{
+    memset(desc, 0, sizeof *desc);
+    desc->struct_size = sizeof *desc;
+}
+
+static inline void clattn_softmax_args_init(clattn_softmax_args *args, const clattn_plan *plan)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, NULL);
+}
+
+CLATTN_API clattn_status clattn_softmax_plan_create(clattn_context *context, const clattn_softmax_desc *desc,
+                                                    clattn_plan **plan, clattn_error *error);
+CLATTN_API clattn_status clattn_softmax_run(clattn_plan *plan, cl_command_queue queue, const clattn_softmax_args *args,
+                                            cl_uint num_events, const cl_event *wait_list, cl_event *event,
+                                            clattn_error *error);
+
+/*
+ * Weighted sum of values: output[b,h,i] = sum over j of weights[b,h,i,j] * value[b,g,j], g = h / (q_heads / kv_heads).
+ * Plain arithmetic: a weight of 0 times NaN is NaN.
+ */
+typedef struct clattn_weighted_sum_desc {
+    size_t struct_size;
+    int64_t batch;
+    int64_t q_heads;
+    int64_t kv_heads; /* divides q_heads */
+    int64_t q_len;
+    int64_t kv_len;
+    int64_t value_dim;
+    clattn_layout weights; /* F32 over [batch, q_heads, q_len, kv_len] */
+    clattn_layout value;   /* F32, F16 or BF16 over [batch, kv_heads, kv_len, value_dim] */
+    clattn_layout output;  /* F32, F16 or BF16 over [batch, q_heads, q_len, value_dim] */
+} clattn_weighted_sum_desc;
+
+typedef struct clattn_weighted_sum_args {
+    size_t struct_size;
+    int64_t q_len;
+    int64_t kv_len;
+    clattn_buffer weights;
+    clattn_buffer value;
+    clattn_buffer output;
+} clattn_weighted_sum_args;
+
+static inline void clattn_weighted_sum_desc_init(clattn_weighted_sum_desc *desc)
+{
+    memset(desc, 0, sizeof *desc);
+    desc->struct_size = sizeof *desc;
+}
+
+static inline void clattn_weighted_sum_args_init(clattn_weighted_sum_args *args, const clattn_plan *plan)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, NULL);
+}
+
+CLATTN_API clattn_status clattn_weighted_sum_plan_create(clattn_context *context, const clattn_weighted_sum_desc *desc,
+                                                         clattn_plan **plan, clattn_error *error);
+CLATTN_API clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_queue queue,
+                                                 const clattn_weighted_sum_args *args, cl_uint num_events,
+                                                 const cl_event *wait_list, cl_event *event, clattn_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

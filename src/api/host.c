@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention on host arrays: a buffer for every operand, one run, and the outputs read back when everything has
+ * succeeded. Outputs whose elements leave gaps begin as copies of the caller's arrays, so that the gaps come back unchanged.
+ */
+#include "api/entry.h"
+#include "util/error.h"
+#include <stdlib.h>
+
+struct host_run {
+    clattn_context *context;
+    clattn_plan *plan;
+    cl_command_queue queue;
+    const void *input[CLA_NUM_OPERANDS];
+    void *output[CLA_NUM_OPERANDS];
+    size_t bytes[CLA_NUM_OPERANDS]; /* 0: the operand has no elements */
+    struct cla_run run;
+};
+
+static clattn_status check_pointers(const struct cla_problem *problem, struct host_run *host, clattn_error *error)
+{
+    bool empty = problem->batch == 0 || problem->q_heads == 0 || problem->q_len == 0;
+    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+        const struct cla_tensor *tensor = &problem->tensor[o];
+        if (empty || !tensor->present || tensor->span == 0)
+            continue;
+        host->bytes[o] = (size_t)tensor->span * tensor->element_size;
+        const void *pointer = tensor->written ? host->output[o] : host->input[o];
+        CLA_CHECK(pointer != NULL, error, "args.%s is NULL: expected %zu bytes",
+                  cla_operand_string((enum cla_operand)o), host->bytes[o]);
+    }
+    return CLATTN_SUCCESS;
+}
+
+static clattn_status check_lengths(const struct cla_problem *problem, const void *lengths, clattn_error *error)
+{
+    if (problem->kv_lengths == CLATTN_LENGTHS_NONE || lengths == NULL)
+        return CLATTN_SUCCESS;
+    for (int64_t b = 0; b < problem->batch; b++) {
+        int64_t length = problem->kv_lengths == CLATTN_LENGTHS_I64 ? ((const int64_t *)lengths)[b]
+                                                                   : ((const int32_t *)lengths)[b];
+        if (length < 0 || length > problem->kv_len)
+            return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "kv_lengths[%lld] is %lld: expected 0 to kv_len (%lld)",
+                            (long long)b, (long long)length, (long long)problem->kv_len);
+    }
+    return CLATTN_SUCCESS;
+}
+
+static clattn_status make_buffers(struct host_run *host, clattn_error *error)
+{
+    const struct clattn_device_info *info = &host->context->device.info;
+    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+        const struct cla_tensor *tensor = &host->plan->problem.tensor[o];
+        const char *name = cla_operand_string((enum cla_operand)o);
+        if (host->bytes[o] == 0)
+            continue;
+        if (host->bytes[o] > info->largest_buffer)
+            return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
+                            "%s has %zu bytes: the device allocates at most %llu at once", name, host->bytes[o],
+                            (unsigned long long)info->largest_buffer);
+        int64_t elements = tensor->extent[0] * tensor->extent[1] * tensor->extent[2] * tensor->extent[3];
+        bool copy = !tensor->written || elements != tensor->span;
+        const void *from = tensor->written ? host->output[o] : host->input[o];
+        cl_mem_flags flags = tensor->written ? CL_MEM_READ_WRITE : CL_MEM_READ_ONLY;
+        cl_int code = CL_SUCCESS;
+        /* The cast: clCreateBuffer takes a pointer to non-const even where it only copies. */
+        host->run.buffer[o].mem =
+            clCreateBuffer(host->context->cl_ctx, flags | (copy ? CL_MEM_COPY_HOST_PTR : 0), host->bytes[o],
+                           copy ? (void *)(uintptr_t)from : NULL, &code);
+        if (code != CL_SUCCESS)
+            return cla_fail_cl(error, code, "clCreateBuffer");
+    }
+    return CLATTN_SUCCESS;
+}
+
+/* The outputs, read to memory of our own first: the caller's change all or none. */
+static clattn_status read_outputs(struct host_run *host, clattn_error *error)
+{
+    void *staged[CLA_NUM_OPERANDS] = {0};
+    clattn_status status = CLATTN_SUCCESS;
+    for (int o = 0; o < CLA_NUM_OPERANDS && status == CLATTN_SUCCESS; o++) {
+        if (host->output[o] == NULL || host->bytes[o] == 0)
+            continue;
+        staged[o] = malloc(host->bytes[o]);
+        if (staged[o] == NULL) {
+            status = cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for %zu bytes of %s", host->bytes[o],
+                              cla_operand_string((enum cla_operand)o));
+            break;
+        }
+        cl_int code = clEnqueueReadBuffer(host->queue, host->run.buffer[o].mem, CL_TRUE, 0, host->bytes[o], staged[o],
+                                          0, NULL, NULL);
+        if (code != CL_SUCCESS)
+            status = cla_fail_cl(error, code, "clEnqueueReadBuffer");
+    }
+    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+        if (status == CLATTN_SUCCESS && staged[o] != NULL)
+            memcpy(host->output[o], staged[o], host->bytes[o]);
+        free(staged[o]);
+    }
+    return status;
+}
+
+static clattn_status run_on_device(struct host_run *host, const clattn_attention_desc *desc, clattn_error *error)
+{
+    cl_int code = CL_SUCCESS;
+    cl_event event = NULL;
+    cl_int outcome = CL_COMPLETE;
+    CLA_TRY(clattn_attention_plan_create(host->context, desc, &host->plan, error));
+    CLA_TRY(make_buffers(host, error));
+    host->queue = clCreateCommandQueue(host->context->cl_ctx, host->context->device.id, 0, &code);
+    if (code != CL_SUCCESS)
+        return cla_fail_cl(error, code, "clCreateCommandQueue");
+    clattn_plan_lengths(host->plan, &host->run.q_len, &host->run.kv_len, &host->run.offset);
+    CLA_TRY(cla_plan_run(host->plan, host->queue, &host->run, 0, NULL, &event, error));
+    code = clWaitForEvents(1, &event);
+    clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof outcome, &outcome, NULL);
+    clReleaseEvent(event);
+    if (code == CL_SUCCESS && outcome < 0)
+        code = outcome;
+    if (code != CL_SUCCESS)
+        return cla_fail_cl(error, code, "clWaitForEvents (the run of the plan)");
+    return read_outputs(host, error);
+}
+
+clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
+                                    const clattn_attention_host_args *args, clattn_error *error)
+{
+    CLA_CHECK(desc != NULL, error, "desc is NULL");
+    CLA_CHECK(args != NULL, error, "args is NULL");
+    CLA_CHECK(args->struct_size >= sizeof *args, error, "args.struct_size is %zu: expected %zu, as set by init",
+              args->struct_size, sizeof *args);
+    struct host_run host = {.context = context};
+    host.input[CLA_QUERY] = args->query;
+    host.input[CLA_KEY] = args->key;
+    host.input[CLA_VALUE] = args->value;
+    host.input[CLA_MASK] = args->mask;
+    host.input[CLA_KV_LENGTHS] = args->kv_lengths;
+    host.output[CLA_OUTPUT] = args->output;
+    host.output[CLA_LSE] = args->lse;
+    host.output[CLA_SCORES] = args->scores;
+
+    struct cla_problem problem;
+    CLA_TRY(cla_problem_from_attention(desc, &problem, error));
+    CLA_TRY(check_pointers(&problem, &host, error));
+    CLA_TRY(check_lengths(&problem, args->kv_lengths, error));
+    clattn_context *own = NULL;
+    if (context == NULL) {
+        CLA_TRY(clattn_context_create_default(NULL, NULL, &own, error));
+        host.context = own;
+    }
+    clattn_status status = run_on_device(&host, desc, error);
+
+    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+        if (host.run.buffer[o].mem != NULL)
+            clReleaseMemObject(host.run.buffer[o].mem);
+    }
+    if (host.queue != NULL)
+        clReleaseCommandQueue(host.queue);
+    clattn_plan_release(host.plan);
+    clattn_context_release(own);
+    return status;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a plan tells about itself. */
+#include "run/plan.h"
+
+void clattn_plan_release(clattn_plan *plan)
+{
+    cla_plan_release(plan);
+}
+
+size_t clattn_plan_workspace_size(const clattn_plan *plan)
+{
+    return plan->workspace_size;
+}
+
+void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int64_t *kv_len, int64_t *offset)
+{
+    if (q_len != NULL)
+        *q_len = plan->problem.q_len;
+    if (kv_len != NULL)
+        *kv_len = plan->problem.kv_len;
+    if (offset != NULL)
+        *offset = plan->problem.offset;
+}
+
+const char *clattn_plan_problem(const clattn_plan *plan)
+{
+    return plan->problem_string;
+}
+
+const char *clattn_plan_variant(const clattn_plan *plan)
+{
+    return plan->variant;
+}
+
+const char *clattn_plan_name(const clattn_plan *plan)
+{
+    return plan->name;
+}
+
+const char *clattn_plan_describe(const clattn_plan *plan)
+{
+    return plan->description;
+}

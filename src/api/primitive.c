@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Softmax and weighted sum: validate, choose, run. */
+#include "api/entry.h"
+#include "util/error.h"
+
+clattn_status clattn_softmax_plan_create(clattn_context *context, const clattn_softmax_desc *desc, clattn_plan **plan,
+                                         clattn_error *error)
+{
+    struct cla_problem problem;
+    CLA_TRY(cla_check_plan_create(context, desc, plan, error));
+    CLA_TRY(cla_problem_from_softmax(desc, &problem, error));
+    return cla_choose(context, &problem, &cla_softmax_registry, NULL, plan, error);
+}
+
+clattn_status clattn_softmax_run(clattn_plan *plan, cl_command_queue queue, const clattn_softmax_args *args,
+                                 cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
+{
+    CLA_TRY(cla_check_run(plan, CLA_OP_SOFTMAX, args, sizeof *args, error));
+    struct cla_run run = {.q_len = args->q_len, .kv_len = args->kv_len};
+    run.buffer[CLA_SCORES] = args->scores;
+    run.buffer[CLA_WEIGHTS] = args->weights;
+    run.buffer[CLA_LSE] = args->lse;
+    return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
+}
+
+clattn_status clattn_weighted_sum_plan_create(clattn_context *context, const clattn_weighted_sum_desc *desc,
+                                              clattn_plan **plan, clattn_error *error)
+{
+    struct cla_problem problem;
+    CLA_TRY(cla_check_plan_create(context, desc, plan, error));
+    CLA_TRY(cla_problem_from_weighted_sum(desc, &problem, error));
+    return cla_choose(context, &problem, &cla_weighted_sum_registry, NULL, plan, error);
+}
+
+clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_queue queue, const clattn_weighted_sum_args *args,
+                                      cl_uint num_events, const cl_event *wait_list, cl_event *event,
+                                      clattn_error *error)
+{
+    CLA_TRY(cla_check_run(plan, CLA_OP_WEIGHTED_SUM, args, sizeof *args, error));
+    struct cla_run run = {.q_len = args->q_len, .kv_len = args->kv_len};
+    run.buffer[CLA_WEIGHTS] = args->weights;
+    run.buffer[CLA_VALUE] = args->value;
+    run.buffer[CLA_OUTPUT] = args->output;
+    return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
+}

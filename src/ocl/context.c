@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The context: its life, its log. */
+#include "ocl/context.h"
+#include "util/error.h"
+#include "util/os.h"
+#include "util/struct_size.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Whether `device` is one of the devices of `cl_ctx`. */
+static clattn_status check_device(cl_context cl_ctx, cl_device_id device, clattn_error *error)
+{
+    cl_uint count = 0;
+    cl_int code = clGetContextInfo(cl_ctx, CL_CONTEXT_NUM_DEVICES, sizeof count, &count, NULL);
+    if (code != CL_SUCCESS)
+        return cla_fail_cl(error, code, "clGetContextInfo(CL_CONTEXT_NUM_DEVICES)");
+    cl_device_id *devices = calloc((size_t)count + 1, sizeof *devices);
+    if (devices == NULL)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory to list %u devices", (unsigned)count);
+    code = clGetContextInfo(cl_ctx, CL_CONTEXT_DEVICES, count * sizeof *devices, devices, NULL);
+    bool found = false;
+    for (cl_uint i = 0; i < count; i++)
+        found = found || devices[i] == device;
+    free(devices);
+    if (code != CL_SUCCESS)
+        return cla_fail_cl(error, code, "clGetContextInfo(CL_CONTEXT_DEVICES)");
+    CLA_CHECK(found, error, "device is %p: expected one of the %u devices of cl_ctx", (void *)device, (unsigned)count);
+    return CLATTN_SUCCESS;
+}
+
+/* Takes hold of both OpenCL objects or of none. */
+static clattn_status retain(cl_context cl_ctx, cl_device_id device, clattn_error *error)
+{
+    cl_int code = clRetainContext(cl_ctx);
+    if (code != CL_SUCCESS)
+        return cla_fail_cl(error, code, "clRetainContext");
+    code = clRetainDevice(device);
+    if (code != CL_SUCCESS) {
+        clReleaseContext(cl_ctx);
+        return cla_fail_cl(error, code, "clRetainDevice");
+    }
+    return CLATTN_SUCCESS;
+}
+
+clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const clattn_context_desc *desc,
+                                 clattn_context **context, clattn_error *error)
+{
+    clattn_context_desc settings;
+    clattn_context_desc_init(&settings);
+    if (desc != NULL)
+        CLA_TRY(cla_struct_read(desc, sizeof settings, &settings, sizeof settings, "clattn_context_desc", error));
+    CLA_TRY(check_device(cl_ctx, device, error));
+
+    clattn_context *made = calloc(1, sizeof *made);
+    if (made == NULL)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for a context");
+    clattn_status status = cla_device_query(device, &made->device, error);
+    if (status == CLATTN_SUCCESS && made->device.info.verdict == CLATTN_VERDICT_UNUSABLE)
+        status = cla_fail(error, CLATTN_ERROR_NO_DEVICE, "%s is unusable: %s", made->device.info.name,
+                          made->device.info.reason);
+    if (status == CLATTN_SUCCESS)
+        status = retain(cl_ctx, device, error);
+    if (status != CLATTN_SUCCESS) {
+        free(made);
+        return status;
+    }
+    atomic_init(&made->references, 1);
+    made->process = cla_os_process();
+    made->cl_ctx = cl_ctx;
+    made->log = settings.log;
+    made->log_data = settings.log_data;
+    pthread_mutex_init(&made->lock, NULL);
+    *context = made;
+    return CLATTN_SUCCESS;
+}
+
+clattn_context *cla_context_retain(clattn_context *context)
+{
+    atomic_fetch_add(&context->references, 1);
+    return context;
+}
+
+void cla_context_release(clattn_context *context)
+{
+    if (context == NULL || atomic_fetch_sub(&context->references, 1) > 1)
+        return;
+    /* In a child of fork() the driver's threads and locks are not what it believes, so its objects are left alone. */
+    bool ours = context->process == cla_os_process();
+    struct cla_program *next;
+    for (struct cla_program *program = context->programs; program != NULL; program = next) {
+        next = program->next;
+        if (ours)
+            clReleaseProgram(program->program);
+        free(program->key);
+        free(program);
+    }
+    if (ours) {
+        clReleaseContext(context->cl_ctx);
+        clReleaseDevice(context->device.id);
+        pthread_mutex_destroy(&context->lock);
+    }
+    free(context);
+}
+
+clattn_status cla_context_check_process(const clattn_context *context, clattn_error *error)
+{
+    long process = cla_os_process();
+    if (process == context->process)
+        return CLATTN_SUCCESS;
+    return cla_fail(error, CLATTN_ERROR_FORKED,
+                    "the context belongs to process %ld and this is process %ld: make a context after fork()",
+                    context->process, process);
+}
+
+void cla_log(const clattn_context *context, clattn_log_level level, const char *format, ...)
+{
+    if (context->log == NULL)
+        return;
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    char *text = length < 0 ? NULL : malloc((size_t)length + 1);
+    if (text != NULL) {
+        vsnprintf(text, (size_t)length + 1, format, again);
+        context->log(level, text, context->log_data);
+        free(text);
+    }
+    va_end(again);
+    va_end(arguments);
+}

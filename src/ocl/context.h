@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The context: one device of one cl_context, its log, and the programs built for it so far. Programs are shared: asking
+ * twice for the same file and options builds once. Reference-counted, since plans keep their context.
+ */
+#ifndef CLA_OCL_CONTEXT_H
+#define CLA_OCL_CONTEXT_H
+
+#include "ocl/device.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct cla_program {
+    char *key; /* file name, a space, options */
+    cl_program program;
+    struct cla_program *next;
+};
+
+struct clattn_context {
+    atomic_int references;
+    long process; /* the process that made it */
+    cl_context cl_ctx;
+    struct cla_device device;
+    clattn_log_function log;
+    void *log_data;
+    pthread_mutex_t lock; /* guards `programs`, held while a program is built */
+    struct cla_program *programs;
+};
+
+/* Both retain what they are given. `desc` may be NULL. */
+clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const clattn_context_desc *desc,
+                                 clattn_context **context, clattn_error *error);
+clattn_context *cla_context_retain(clattn_context *context);
+void cla_context_release(clattn_context *context); /* accepts NULL */
+
+/* FORKED where this process is not the one that made the context. */
+clattn_status cla_context_check_process(const clattn_context *context, clattn_error *error);
+
+__attribute__((format(printf, 3, 4))) void cla_log(const clattn_context *context, clattn_log_level level,
+                                                   const char *format, ...);
+
+/*
+ * The kernel `kernel_name` of the program made of every file of cl/lib, in their order, and then cl/`file`, built with
+ * `options`: "-D NAME=integer" parts only, separated by single spaces, in an order that is always the same for the same
+ * meaning. A new kernel object each time, the caller's to release. Fails with BUILD_FAILED, the log being handed to the
+ * log callback and its first line to the error; with what the driver says otherwise.
+ */
+clattn_status cla_context_kernel(clattn_context *context, const char *file, const char *options,
+                                 const char *kernel_name, cl_kernel *kernel, clattn_error *error);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order here is that of the public list; which one is tried first on a device is select/rank.c's business. */
+#include "ops/attention/registry.h"
+
+static const struct cla_variant *const variants[] = {
+    &cla_attention_flash,
+    &cla_attention_unfused,
+};
+
+const struct cla_registry cla_attention_registry = {variants, sizeof variants / sizeof *variants};

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From problem to plan: walks a registry in the ranking's order and keeps the reason of each variant that is passed over. */
+#include "ops/variant.h"
+#include "select/rank.h"
+#include "util/error.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_VARIANTS = 16 };
+
+static const char *type_string(const struct cla_problem *problem)
+{
+    static const enum cla_operand by_weight[] = {CLA_QUERY, CLA_VALUE, CLA_SCORES};
+    for (size_t i = 0; i < sizeof by_weight / sizeof *by_weight; i++) {
+        if (problem->tensor[by_weight[i]].present)
+            return clattn_dtype_string(problem->tensor[by_weight[i]].dtype);
+    }
+    return "f32";
+}
+
+static char *copy_string(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = malloc(size);
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
+static clattn_status no_memory(clattn_error *error)
+{
+    return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the description of a plan");
+}
+
+/* Freezes the strings that explain the choice. `refusals` holds a line for each variant passed over. */
+static clattn_status explain(clattn_plan *plan, const struct cla_variant *variant, const struct cla_text *tile,
+                             const struct cla_text *refusals, clattn_error *error)
+{
+    const struct cla_problem *problem = &plan->problem;
+    int64_t dim = problem->head_dim != 0 ? problem->head_dim : problem->value_dim;
+    struct cla_text name = {0};
+    cla_text_add(&name, "%s/%s", variant->name, type_string(problem));
+    if (dim != 0)
+        cla_text_add(&name, "/d%lld", (long long)dim);
+    if (problem->head_dim != 0 && problem->value_dim != 0 && problem->value_dim != problem->head_dim)
+        cla_text_add(&name, "v%lld", (long long)problem->value_dim);
+    if (tile->length > 0)
+        cla_text_add(&name, "/%s", tile->data);
+    struct cla_text description = {0};
+    cla_text_add(&description, "%s -> %s\n%s", plan->problem_string, name.data != NULL ? name.data : "",
+                 refusals->data != NULL ? refusals->data : "");
+    plan->variant = variant->name;
+    plan->name = name.data;
+    plan->description = description.data;
+    return name.failed || description.failed ? no_memory(error) : CLATTN_SUCCESS;
+}
+
+/* True where a run has nothing to compute whatever its lengths: no kernel is needed. */
+static bool is_empty(const struct cla_problem *problem)
+{
+    return problem->batch == 0 || problem->q_heads == 0 || problem->q_len == 0;
+}
+
+/* Tries one variant. A status other than success comes with the reason in `why`. */
+static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *variant, struct cla_text *tile,
+                                 clattn_error *why)
+{
+    struct cla_text reason = {0};
+    clattn_status status = CLATTN_SUCCESS;
+    if (!variant->accepts(&plan->problem, &plan->context->device, &reason))
+        status = cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "%s", reason.data != NULL ? reason.data : "out of memory");
+    cla_text_free(&reason);
+    if (status != CLATTN_SUCCESS || is_empty(&plan->problem))
+        return status;
+    status = variant->add_steps(plan, tile, why);
+    if (status == CLATTN_SUCCESS)
+        status = cla_plan_warm_up(plan, why);
+    if (status != CLATTN_SUCCESS) {
+        cla_plan_clear(plan);
+        if (status != CLATTN_ERROR_UNSUPPORTED)
+            cla_log(plan->context, CLATTN_LOG_WARNING, "%s: %s: %s", plan->problem_string, variant->name, why->message);
+    }
+    return status;
+}
+
+static clattn_status set_problem_string(clattn_plan *plan, clattn_error *error)
+{
+    char text[256];
+    cla_problem_string(&plan->problem, text, sizeof text);
+    plan->problem_string = copy_string(text);
+    return plan->problem_string == NULL ? no_memory(error) : CLATTN_SUCCESS;
+}
+
+static clattn_status choose(clattn_plan *plan, const struct cla_registry *registry, const char *forced,
+                            clattn_error *error)
+{
+    const char *names[MAX_VARIANTS];
+    size_t order[MAX_VARIANTS];
+    size_t count = 0;
+    for (size_t i = 0; i < registry->count; i++) {
+        if (forced == NULL || strcmp(forced, registry->variants[i]->name) == 0)
+            names[count++] = registry->variants[i]->name;
+    }
+    if (count == 0)
+        return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected \"auto\" or a registered name", forced);
+    cla_rank(&plan->problem, &plan->context->device, names, count, order);
+
+    struct cla_text refusals = {0};
+    struct cla_text tile = {0};
+    clattn_status status = CLATTN_ERROR_UNSUPPORTED;
+    for (size_t rank = 0; rank < count; rank++) {
+        const struct cla_variant *variant = NULL;
+        for (size_t i = 0; i < registry->count; i++) {
+            if (strcmp(registry->variants[i]->name, names[order[rank]]) == 0)
+                variant = registry->variants[i];
+        }
+        clattn_error why = {0};
+        status = try_variant(plan, variant, &tile, &why);
+        if (status == CLATTN_SUCCESS) {
+            status = explain(plan, variant, &tile, &refusals, error);
+            break;
+        }
+        cla_text_free(&tile);
+        cla_text_add(&refusals, "%s: %s\n", variant->name, why.message);
+        if (rank + 1 == count) {
+            status = cla_fail(error, why.status, "%s: %s", variant->name, why.message);
+            if (error != NULL)
+                error->cl_code = why.cl_code;
+        }
+    }
+    cla_text_free(&refusals);
+    cla_text_free(&tile);
+    return status;
+}
+
+clattn_status cla_choose(clattn_context *context, const struct cla_problem *problem, const struct cla_registry *registry,
+                         const char *forced, clattn_plan **plan, clattn_error *error)
+{
+    clattn_plan *made = NULL;
+    CLA_TRY(cla_context_check_process(context, error));
+    CLA_TRY(cla_plan_create(context, problem, &made, error));
+    clattn_status status = set_problem_string(made, error);
+    if (status == CLATTN_SUCCESS)
+        status = choose(made, registry, forced != NULL && strcmp(forced, "auto") == 0 ? NULL : forced, error);
+    if (status != CLATTN_SUCCESS) {
+        cla_plan_release(made);
+        return status;
+    }
+    cla_log(context, CLATTN_LOG_INFO, "%s", made->description);
+    *plan = made;
+    return CLATTN_SUCCESS;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options and arguments that every kernel has. Their names and order are those of cl/lib. */
+#include "ops/kernel.h"
+
+void cla_option(struct cla_text *options, const char *name, int64_t value)
+{
+    cla_text_add(options, "%s-D %s=%lld", options->length > 0 ? " " : "", name, (long long)value);
+}
+
+/* The storage types of types.cl are numbered as clattn_dtype is. */
+static int64_t type_of(const struct cla_problem *problem, enum cla_operand operand)
+{
+    return problem->tensor[operand].present ? (int64_t)problem->tensor[operand].dtype : (int64_t)CLATTN_F32;
+}
+
+void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile)
+{
+    static const struct cla_tile smallest = {1, 1, 4};
+    const struct cla_tile *block = tile != NULL ? tile : &smallest;
+    cla_option(options, "CLA_QUERY_TYPE", type_of(problem, CLA_QUERY));
+    cla_option(options, "CLA_KEY_TYPE", type_of(problem, CLA_KEY));
+    cla_option(options, "CLA_VALUE_TYPE", type_of(problem, CLA_VALUE));
+    cla_option(options, "CLA_OUTPUT_TYPE", type_of(problem, CLA_OUTPUT));
+    cla_option(options, "CLA_MASK_TYPE", type_of(problem, CLA_MASK));
+    cla_option(options, "CLA_BAND", problem->band);
+    cla_option(options, "CLA_BOTTOM_RIGHT", problem->alignment == CLATTN_ALIGN_BOTTOM_RIGHT);
+    cla_option(options, "CLA_LENGTHS", (int64_t)problem->kv_lengths);
+    cla_option(options, "CLA_MASK", (int64_t)problem->mask_kind);
+    cla_option(options, "CLA_SOFTCAP", problem->softcap > 0.0f);
+    cla_option(options, "CLA_WIDTH", block->width);
+    cla_option(options, "CLA_HEIGHT", block->height);
+    cla_option(options, "CLA_CHUNK", block->chunk);
+}
+
+void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem)
+{
+    cla_step_run_value(step, CLA_ARG_Q_LEN);
+    cla_step_run_value(step, CLA_ARG_KV_LEN);
+    cla_step_float(step, problem->scale);
+    cla_step_float(step, problem->softcap);
+    cla_step_run_value(step, CLA_ARG_OFFSET);
+    cla_step_long(step, problem->left);
+    cla_step_long(step, problem->right);
+    cla_step_operand(step, problem, CLA_MASK);
+    cla_step_int2(step, problem->tensor[CLA_MASK].stride[3], problem->mask_keys);
+    cla_step_operand(step, problem, CLA_KV_LENGTHS);
+}
+
+int64_t cla_heads_per_kv(const struct cla_problem *problem)
+{
+    return problem->kv_heads == 0 ? 1 : problem->q_heads / problem->kv_heads;
+}
+
+void cla_step_intermediate(struct cla_step *step, const struct cla_problem *problem, const struct cla_intermediate *at)
+{
+    if (at->in_workspace)
+        cla_step_workspace(step, at->batch_stride, at->head_stride, at->row_stride);
+    else
+        cla_step_operand(step, problem, at->operand);
+}

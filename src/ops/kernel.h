@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernels of all operations have in common: build options and arguments that follow from the problem alone. */
+#ifndef CLA_OPS_KERNEL_H
+#define CLA_OPS_KERNEL_H
+
+#include "run/plan.h"
+#include "select/tiles.h"
+#include "util/text.h"
+
+/* "-D" options of cl/lib/types.cl and visible.cl for the problem, and of block.cl for the tile (NULL: the smallest). */
+void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile);
+
+/* Appends one " -D NAME=value". */
+void cla_option(struct cla_text *options, const char *name, int64_t value);
+
+/* The arguments of CLA_SEMANTICS_PARAMS. */
+void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem);
+
+/* Query heads a key/value head. */
+int64_t cla_heads_per_kv(const struct cla_problem *problem);
+
+/* Where a float tensor that passes from one step to the next lies: an operand, or the workspace with these strides. */
+struct cla_intermediate {
+    bool in_workspace;
+    enum cla_operand operand;
+    int64_t batch_stride;
+    int64_t head_stride;
+    int64_t row_stride;
+};
+
+void cla_step_intermediate(struct cla_step *step, const struct cla_problem *problem, const struct cla_intermediate *at);
+
+/*
+ * The steps of the three primitives over the whole problem, for their own variants and for the unfused one. `stage` is a
+ * clattn_scores_stage up to MASKED. `tile`, unless NULL, receives the tile's name.
+ */
+clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, const struct cla_intermediate *to,
+                                  struct cla_text *tile, clattn_error *error);
+clattn_status cla_add_softmax_step(clattn_plan *plan, const struct cla_intermediate *from,
+                                   const struct cla_intermediate *to, struct cla_text *tile, clattn_error *error);
+clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_intermediate *from, struct cla_text *tile,
+                                        clattn_error *error);
+
+#endif

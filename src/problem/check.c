@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The checks that descriptors have in common. */
+#include "problem/check.h"
+#include "util/error.h"
+#include <math.h>
+
+clattn_status cla_check_range(const char *name, int64_t value, int64_t least, int64_t greatest, clattn_error *error)
+{
+    if (value < least)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s is %lld: expected %lld or more", name, (long long)value,
+                        (long long)least);
+    if (value > greatest)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s is %lld: expected at most %lld", name, (long long)value,
+                        (long long)greatest);
+    return CLATTN_SUCCESS;
+}
+
+clattn_status cla_check_heads(const struct cla_problem *problem, const char *heads, clattn_error *error)
+{
+    if (problem->kv_heads == 0 ? problem->q_heads != 0 : problem->q_heads % problem->kv_heads != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "kv_heads is %lld: expected a divisor of %s (%lld)",
+                        (long long)problem->kv_heads, heads, (long long)problem->q_heads);
+    if (problem->batch * problem->q_heads > CLA_MAX_HEADS)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "batch is %lld and %s is %lld: expected a product of at most %lld", (long long)problem->batch,
+                        heads, (long long)problem->q_heads, (long long)CLA_MAX_HEADS);
+    return CLATTN_SUCCESS;
+}
+
+clattn_status cla_check_dtype(enum cla_operand operand, clattn_dtype dtype, unsigned allowed, clattn_error *error)
+{
+    if ((unsigned)dtype < 32 && (allowed >> dtype & 1) != 0)
+        return CLATTN_SUCCESS;
+    const char *expected = allowed == CLA_DTYPES_F32 ? "f32" : allowed == CLA_DTYPES_BOOL ? "bool" : "f32, f16 or bf16";
+    return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s.dtype is %d (%s): expected %s", cla_operand_string(operand),
+                    (int)dtype, clattn_dtype_string(dtype), expected);
+}
+
+float cla_default_scale(int64_t head_dim)
+{
+    return (float)(1.0 / sqrt((double)head_dim));
+}

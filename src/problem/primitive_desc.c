@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The descriptors of softmax and of the weighted sum. */
+#include "problem/check.h"
+#include "problem/layout.h"
+#include "util/error.h"
+#include "util/struct_size.h"
+
+/* The sizes that both have, already in `problem`; their heads are called `heads`. */
+static clattn_status check_sizes(const struct cla_problem *problem, const char *heads, clattn_error *error)
+{
+    CLA_TRY(cla_check_range("batch", problem->batch, 0, CLA_MAX_HEADS, error));
+    CLA_TRY(cla_check_range(heads, problem->q_heads, 0, CLA_MAX_HEADS, error));
+    CLA_TRY(cla_check_range("kv_heads", problem->kv_heads, 0, CLA_MAX_HEADS, error));
+    CLA_TRY(cla_check_range("q_len", problem->q_len, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("kv_len", problem->kv_len, 0, CLA_MAX_LENGTH, error));
+    return cla_check_heads(problem, heads, error);
+}
+
+clattn_status cla_problem_from_softmax(const clattn_softmax_desc *given, struct cla_problem *problem,
+                                       clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    clattn_softmax_desc desc;
+    CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_softmax_desc", error));
+    memset(problem, 0, sizeof *problem);
+    problem->operation = CLA_OP_SOFTMAX;
+    problem->batch = desc.batch;
+    problem->q_heads = problem->kv_heads = desc.heads;
+    problem->q_len = desc.q_len;
+    problem->kv_len = problem->mask_keys = desc.kv_len;
+    CLA_TRY(check_sizes(problem, "heads", error));
+
+    const int64_t scores[4] = {desc.batch, desc.heads, desc.q_len, desc.kv_len};
+    const int64_t lse[4] = {desc.batch, desc.heads, desc.q_len, 1};
+    CLA_TRY(cla_check_dtype(CLA_SCORES, desc.scores.dtype, CLA_DTYPES_F32, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_SCORES, &desc.scores, scores, false, error));
+    CLA_TRY(cla_check_dtype(CLA_WEIGHTS, desc.weights.dtype, CLA_DTYPES_F32, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_WEIGHTS, &desc.weights, scores, true, error));
+    if (desc.lse)
+        CLA_TRY(cla_tensor_resolve(problem, CLA_LSE, &dense_f32, lse, true, error));
+    return CLATTN_SUCCESS;
+}
+
+clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *given, struct cla_problem *problem,
+                                            clattn_error *error)
+{
+    clattn_weighted_sum_desc desc;
+    CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_weighted_sum_desc", error));
+    memset(problem, 0, sizeof *problem);
+    problem->operation = CLA_OP_WEIGHTED_SUM;
+    problem->batch = desc.batch;
+    problem->q_heads = desc.q_heads;
+    problem->kv_heads = desc.kv_heads;
+    problem->q_len = desc.q_len;
+    problem->kv_len = problem->mask_keys = desc.kv_len;
+    CLA_TRY(check_sizes(problem, "q_heads", error));
+    CLA_TRY(cla_check_range("value_dim", desc.value_dim, 1, CLA_MAX_LENGTH, error));
+    problem->value_dim = desc.value_dim;
+
+    const int64_t weights[4] = {desc.batch, desc.q_heads, desc.q_len, desc.kv_len};
+    const int64_t value[4] = {desc.batch, desc.kv_heads, desc.kv_len, desc.value_dim};
+    const int64_t output[4] = {desc.batch, desc.q_heads, desc.q_len, desc.value_dim};
+    CLA_TRY(cla_check_dtype(CLA_WEIGHTS, desc.weights.dtype, CLA_DTYPES_F32, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_WEIGHTS, &desc.weights, weights, false, error));
+    CLA_TRY(cla_check_dtype(CLA_VALUE, desc.value.dtype, CLA_DTYPES_FLOATING, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_VALUE, &desc.value, value, false, error));
+    CLA_TRY(cla_check_dtype(CLA_OUTPUT, desc.output.dtype, CLA_DTYPES_FLOATING, error));
+    return cla_tensor_resolve(problem, CLA_OUTPUT, &desc.output, output, true, error);
+}

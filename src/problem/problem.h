@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The normalised problem: what is asked, with every default filled in and every rule checked. Plain data without
+ * pointers, padding zeroed, so two problems are the same if their bytes are. Nothing behind this header reads a public
+ * descriptor. Knows no OpenCL object and no device.
+ */
+#ifndef CLA_PROBLEM_PROBLEM_H
+#define CLA_PROBLEM_PROBLEM_H
+
+#include <clattn/attention.h>
+#include <clattn/primitive.h>
+#include <stdbool.h>
+
+enum cla_operation { CLA_OP_ATTENTION, CLA_OP_SCORES, CLA_OP_SOFTMAX, CLA_OP_WEIGHTED_SUM };
+
+/* "attention", "scores", "softmax", "weighted_sum". */
+const char *cla_operation_string(enum cla_operation operation);
+
+/* The operands of every operation. Their order is that of the kernel parameters in cl/. */
+enum cla_operand {
+    CLA_QUERY,
+    CLA_KEY,
+    CLA_VALUE,
+    CLA_OUTPUT,
+    CLA_MASK,
+    CLA_KV_LENGTHS,
+    CLA_LSE,
+    CLA_SCORES,  /* written by attention and scores, read by softmax */
+    CLA_WEIGHTS, /* written by softmax, read by weighted sum */
+    CLA_NUM_OPERANDS
+};
+
+/* The name a user knows it by, such as "query". */
+const char *cla_operand_string(enum cla_operand operand);
+
+/*
+ * A tensor as the kernels see it, over [batch, heads, rows, columns]. `present` is false where the problem has none.
+ * Strides count elements. Those of extents of 1 are 0, dense ones are filled in.
+ */
+struct cla_tensor {
+    bool present;
+    bool written;
+    uint8_t element_size; /* bytes */
+    clattn_dtype dtype;   /* not for kv_lengths */
+    int64_t extent[4];
+    int64_t stride[4];
+    int64_t span; /* elements from the first to the last, both included; 0 where an extent is 0 */
+};
+
+/* A bound of the visible band that is none. Far from overflow when positions are added to it. */
+#define CLA_UNBOUNDED ((int64_t)1 << 40)
+
+struct cla_problem {
+    enum cla_operation operation;
+    int64_t batch;
+    int64_t q_heads; /* softmax: heads */
+    int64_t kv_heads;
+    int64_t q_len;
+    int64_t kv_len;
+    int64_t head_dim;  /* 0 where the operation has none */
+    int64_t value_dim; /* 0 where the operation has none */
+    struct cla_tensor tensor[CLA_NUM_OPERANDS];
+
+    float scale;
+    float softcap; /* 0: none */
+
+    /* Query i sees keys from p - left to p + right, with p = i + offset; causal is right = 0. */
+    bool band;                  /* false: every key, and the four below are 0 */
+    clattn_alignment alignment; /* as asked: with TOP_LEFT a run's offset is 0 whatever its arguments say */
+    int64_t offset;             /* default of a run's, clamped to +-CLA_UNBOUNDED / 2; with OFFSET only */
+    int64_t left;               /* 0 to CLA_UNBOUNDED */
+    int64_t right;
+
+    clattn_mask_kind mask_kind;
+    int64_t mask_keys; /* keys from here on are excluded by the mask: its last extent; kv_len where that is 1 or there is
+                          no mask */
+    clattn_lengths kv_lengths;
+    clattn_scores_stage scores_stage;
+};
+
+/*
+ * Check a public descriptor and normalise it. Fail with INVALID_ARGUMENT for a wrong struct_size and INVALID_VALUE for
+ * anything else, with the field, its value and what was expected.
+ */
+clattn_status cla_problem_from_attention(const clattn_attention_desc *desc, struct cla_problem *problem,
+                                         clattn_error *error);
+clattn_status cla_problem_from_scores(const clattn_attention_desc *desc, struct cla_problem *problem,
+                                      clattn_error *error);
+clattn_status cla_problem_from_softmax(const clattn_softmax_desc *desc, struct cla_problem *problem,
+                                       clattn_error *error);
+clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *desc, struct cla_problem *problem,
+                                            clattn_error *error);
+
+/* The problem string of attention.h, for any operation ("softmax b1h8q512k512", ...). As snprintf. */
+size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size);
+
+/*
+ * Whether two placed tensors have a byte in common. `start` is the byte of the first element in the memory object that
+ * both are in. Exact but for strides so tangled that comparing them row by row would take too long; then true.
+ */
+bool cla_tensors_overlap(const struct cla_tensor *a, int64_t start_a, const struct cla_tensor *b, int64_t start_b);
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The problem string of attention.h as it is read: sizes, types, then parts that each set one thing. */
+#include "problem/problem.h"
+#include "util/error.h"
+#include "util/number.h"
+#include "util/struct_size.h"
+#include "util/text.h"
+
+/* A stretch of the string. */
+struct span {
+    const char *text;
+    size_t length;
+};
+
+static bool equals(struct span span, const char *text)
+{
+    return span.length == strlen(text) && memcmp(span.text, text, span.length) == 0;
+}
+
+/* Cuts off and returns what comes before the first `separator`; *rest is what comes after, its text NULL if none came.
+ */
+static struct span cut(struct span *rest, char separator)
+{
+    struct span before = *rest;
+    const char *at = rest->length == 0 ? NULL : memchr(rest->text, separator, rest->length);
+    if (at == NULL) {
+        *rest = (struct span){NULL, 0};
+    } else {
+        before.length = (size_t)(at - rest->text);
+        *rest = (struct span){at + 1, rest->length - before.length - 1};
+    }
+    return before;
+}
+
+static clattn_status refuse(clattn_error *error, struct span part, const char *expected)
+{
+    char quoted[120];
+    return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "problem string, at %s: expected %s",
+                    cla_quote(quoted, sizeof quoted, part.text, part.length), expected);
+}
+
+/* ---- sizes and types ---- */
+
+static clattn_status parse_sizes(struct span head, clattn_attention_desc *desc, clattn_error *error)
+{
+    const struct {
+        char letter;
+        bool required;
+        int64_t *value;
+        const char *expected;
+    } sizes[] = {
+        {'b', true, &desc->batch, "b and a number (batch)"},
+        {'h', true, &desc->q_heads, "h and a number (query heads)"},
+        {'g', false, &desc->kv_heads, "g and a number (key/value heads)"},
+        {'q', true, &desc->q_len, "q and a number (q_len)"},
+        {'k', true, &desc->kv_len, "k and a number (kv_len)"},
+        {'d', true, &desc->head_dim, "d and a number (head_dim)"},
+        {'v', false, &desc->value_dim, "v and a number (value_dim)"},
+    };
+    struct span rest = head;
+    bool given[sizeof sizes / sizeof sizes[0]] = {false};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t digits = 1;
+        if (rest.length == 0 || rest.text[0] != sizes[i].letter) {
+            if (!sizes[i].required)
+                continue;
+            if (rest.length > 0)
+                return refuse(error, rest, sizes[i].expected);
+            char quoted[120];
+            return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "problem string: expected %s after %s",
+                            sizes[i].expected, cla_quote(quoted, sizeof quoted, head.text, head.length));
+        }
+        while (digits < rest.length && rest.text[digits] >= '0' && rest.text[digits] <= '9')
+            digits++;
+        if (digits == 1)
+            return refuse(error, rest, sizes[i].expected);
+        if (!cla_parse_int64(rest.text + 1, digits - 1, sizes[i].value))
+            return refuse(error, (struct span){rest.text, digits}, "a number of at most 9223372036854775807");
+        given[i] = true;
+        rest = (struct span){rest.text + digits, rest.length - digits};
+    }
+    if (rest.length > 0)
+        return refuse(error, rest, "a colon and a type: sizes are b, h, g, q, k, d, v in this order, once each");
+    if (!given[2])
+        desc->kv_heads = desc->q_heads;
+    if (given[6] && desc->value_dim == 0) /* in the descriptor 0 stands for head_dim, here it would be a surprise */
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "value_dim is 0: expected 1 or more");
+    return CLATTN_SUCCESS;
+}
+
+static clattn_status parse_types(struct span part, clattn_attention_desc *desc, clattn_error *error)
+{
+    clattn_layout *const layouts[] = {&desc->query, &desc->key, &desc->value, &desc->output};
+    struct span rest = part;
+    int count = 0;
+    bool known = true;
+    while (known && rest.text != NULL && count < 4) {
+        struct span type = cut(&rest, '-');
+        known = false;
+        for (int dtype = CLATTN_F32; dtype <= CLATTN_BF16; dtype++) {
+            if (equals(type, clattn_dtype_string((clattn_dtype)dtype))) {
+                layouts[count]->dtype = (clattn_dtype)dtype;
+                known = true;
+            }
+        }
+        count++;
+    }
+    if (!known || rest.text != NULL || (count != 1 && count != 4))
+        return refuse(error, part,
+                      "a type, f32, f16 or bf16, or four for query, key, value and output, such as "
+                      "f32-f16-f16-f32");
+    for (int i = count; i < 4; i++)
+        layouts[i]->dtype = layouts[0]->dtype;
+    return CLATTN_SUCCESS;
+}
+
+/* ---- the parts after the type: each takes what follows its name and returns NULL, or what was expected ---- */
+
+#define ALIGN_FORM "top-left, bottom-right or the offset of the first query"
+
+/* Causality and window share one alignment. */
+static const char *set_alignment(clattn_attention_desc *desc, struct span align, const char *expected)
+{
+    clattn_alignment alignment = CLATTN_ALIGN_OFFSET;
+    int64_t offset = 0;
+    if (equals(align, "top-left"))
+        alignment = CLATTN_ALIGN_TOP_LEFT;
+    else if (equals(align, "bottom-right"))
+        alignment = CLATTN_ALIGN_BOTTOM_RIGHT;
+    else if (!cla_parse_int64(align.text, align.length, &offset))
+        return expected;
+    if (desc->alignment != CLATTN_ALIGN_NONE && (desc->alignment != alignment || desc->offset != offset))
+        return "the same alignment for causal (which alone means bottom-right) and window";
+    desc->alignment = alignment;
+    desc->offset = offset;
+    return NULL;
+}
+
+static const char *set_causal(clattn_attention_desc *desc, struct span rest)
+{
+    static const char expected[] = "causal or causal@ALIGN, ALIGN being " ALIGN_FORM;
+    struct span align = {"bottom-right", strlen("bottom-right")};
+    if (rest.length > 0 && rest.text[0] != '@')
+        return expected;
+    if (rest.length > 0)
+        align = (struct span){rest.text + 1, rest.length - 1};
+    desc->causal = 1;
+    return set_alignment(desc, align, expected);
+}
+
+/* The value after the equals sign, its text NULL where there is none. */
+static struct span value_of(struct span rest)
+{
+    if (rest.length == 0 || rest.text[0] != '=')
+        return (struct span){NULL, 0};
+    return (struct span){rest.text + 1, rest.length - 1};
+}
+
+static const char *set_window(clattn_attention_desc *desc, struct span rest)
+{
+    static const char expected[] = "window=L,R@ALIGN, L and R being -1 (no bound) or more, ALIGN " ALIGN_FORM;
+    struct span align = value_of(rest);
+    struct span ends = cut(&align, '@');
+    struct span left = cut(&ends, ',');
+    if (align.text == NULL || ends.text == NULL || !cla_parse_int64(left.text, left.length, &desc->window_left) ||
+        desc->window_left < -1 || !cla_parse_int64(ends.text, ends.length, &desc->window_right) ||
+        desc->window_right < -1)
+        return expected;
+    desc->window = 1;
+    return set_alignment(desc, align, expected);
+}
+
+static const char *set_softcap(clattn_attention_desc *desc, struct span rest)
+{
+    struct span value = value_of(rest);
+    bool good = cla_parse_float(value.text, value.length, &desc->softcap) && desc->softcap >= 0.0f;
+    return good ? NULL : "softcap=X, X being a finite f32 of 0 (none) or more";
+}
+
+static const char *set_scale(clattn_attention_desc *desc, struct span rest)
+{
+    struct span value = value_of(rest);
+    bool good = cla_parse_float(value.text, value.length, &desc->scale) && desc->scale != 0.0f;
+    return good ? NULL : "scale=X, X being a finite f32 other than 0";
+}
+
+static const char *set_mask(clattn_attention_desc *desc, struct span rest)
+{
+    struct span value = value_of(rest);
+    if (equals(value, "bool")) {
+        desc->mask_kind = CLATTN_MASK_BOOL;
+        desc->mask.dtype = CLATTN_BOOL;
+    } else if (equals(value, "add")) {
+        desc->mask_kind = CLATTN_MASK_ADDITIVE;
+        desc->mask.dtype = CLATTN_F32;
+    } else {
+        return "mask=bool or mask=add";
+    }
+    return NULL;
+}
+
+static const char *set_lengths(clattn_attention_desc *desc, struct span rest)
+{
+    desc->kv_lengths = CLATTN_LENGTHS_I32;
+    return rest.length == 0 ? NULL : "lengths, without a value";
+}
+
+static const char *set_lse(clattn_attention_desc *desc, struct span rest)
+{
+    desc->lse = 1;
+    return rest.length == 0 ? NULL : "lse, without a value";
+}
+
+static const char *set_scores(clattn_attention_desc *desc, struct span rest)
+{
+    static const char *const names[] = {
+        [CLATTN_SCORES_RAW] = "raw",
+        [CLATTN_SCORES_SOFTCAP] = "softcap",
+        [CLATTN_SCORES_MASKED] = "masked",
+        [CLATTN_SCORES_WEIGHTS] = "weights",
+    };
+    struct span value = value_of(rest);
+    for (int stage = CLATTN_SCORES_RAW; stage <= CLATTN_SCORES_WEIGHTS; stage++) {
+        if (equals(value, names[stage])) {
+            desc->scores_stage = (clattn_scores_stage)stage;
+            return NULL;
+        }
+    }
+    return "scores=raw, scores=softcap, scores=masked or scores=weights";
+}
+
+static clattn_status parse_part(struct span part, unsigned *seen, clattn_attention_desc *desc, clattn_error *error)
+{
+    static const struct {
+        const char *name;
+        const char *(*set)(clattn_attention_desc *desc, struct span rest);
+    } kinds[] = {
+        {"causal", set_causal}, {"window", set_window},   {"softcap", set_softcap}, {"scale", set_scale},
+        {"mask", set_mask},     {"lengths", set_lengths}, {"lse", set_lse},         {"scores", set_scores},
+    };
+    size_t name_length = 0;
+    while (name_length < part.length && part.text[name_length] != '=' && part.text[name_length] != '@')
+        name_length++;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (!equals((struct span){part.text, name_length}, kinds[i].name))
+            continue;
+        if ((*seen & 1u << i) != 0)
+            return refuse(error, part, "each part once");
+        *seen |= 1u << i;
+        const char *expected = kinds[i].set(desc, (struct span){part.text + name_length, part.length - name_length});
+        return expected == NULL ? CLATTN_SUCCESS : refuse(error, part, expected);
+    }
+    return refuse(error, part,
+                  "causal[@ALIGN], window=L,R@ALIGN, softcap=X, scale=X, mask=bool|add, lengths, lse or scores=STAGE");
+}
+
+clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)
+{
+    clattn_attention_desc parsed;
+    struct cla_problem normalised;
+    unsigned seen = 0;
+
+    CLA_CHECK(problem != NULL, error, "problem is NULL");
+    CLA_TRY(cla_struct_check(desc, sizeof parsed, "clattn_attention_desc", error));
+    clattn_attention_desc_init(&parsed);
+    struct span rest = {problem, strlen(problem)};
+    struct span head = cut(&rest, ':');
+    CLA_TRY(parse_sizes(head, &parsed, error));
+    if (rest.text == NULL)
+        return refuse(error, head, "a colon and a type after it, such as :f32");
+    CLA_TRY(parse_types(cut(&rest, ':'), &parsed, error));
+    while (rest.text != NULL)
+        CLA_TRY(parse_part(cut(&rest, ':'), &seen, &parsed, error));
+    CLA_TRY(cla_problem_from_attention(&parsed, &normalised, error)); /* such as heads that do not divide */
+    cla_struct_write(desc, &parsed, sizeof parsed);
+    return CLATTN_SUCCESS;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What things are called, and the problem string of attention.h as it is written; problem_parse.c reads it. */
+#include "problem/check.h"
+#include "util/number.h"
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+const char *cla_operation_string(enum cla_operation operation)
+{
+    static const char *const names[] = {
+        [CLA_OP_ATTENTION] = "attention",
+        [CLA_OP_SCORES] = "scores",
+        [CLA_OP_SOFTMAX] = "softmax",
+        [CLA_OP_WEIGHTED_SUM] = "weighted_sum",
+    };
+    return names[operation];
+}
+
+const char *cla_operand_string(enum cla_operand operand)
+{
+    static const char *const names[CLA_NUM_OPERANDS] = {
+        [CLA_QUERY] = "query",   [CLA_KEY] = "key",       [CLA_VALUE] = "value",
+        [CLA_OUTPUT] = "output", [CLA_MASK] = "mask",     [CLA_KV_LENGTHS] = "kv_lengths",
+        [CLA_LSE] = "lse",       [CLA_SCORES] = "scores", [CLA_WEIGHTS] = "weights",
+    };
+    return names[operand];
+}
+
+/* Text as snprintf leaves it: cut at `size`, 0-terminated if that is not 0, `length` counting all of it. */
+struct line {
+    char *text;
+    size_t size;
+    size_t length;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct line *line, const char *format, ...)
+{
+    va_list arguments;
+    bool room = line->length < line->size;
+    va_start(arguments, format);
+    int length =
+        vsnprintf(room ? line->text + line->length : NULL, room ? line->size - line->length : 0, format, arguments);
+    va_end(arguments);
+    if (length > 0)
+        line->length += (size_t)length;
+}
+
+static void add_sizes(struct line *line, const struct cla_problem *problem)
+{
+    add(line, "b%" PRId64 "h%" PRId64, problem->batch, problem->q_heads);
+    if (problem->kv_heads != problem->q_heads)
+        add(line, "g%" PRId64, problem->kv_heads);
+    add(line, "q%" PRId64 "k%" PRId64, problem->q_len, problem->kv_len);
+    if (problem->head_dim != 0)
+        add(line, "d%" PRId64, problem->head_dim);
+    if (problem->value_dim != 0 && problem->value_dim != problem->head_dim)
+        add(line, "v%" PRId64, problem->value_dim);
+}
+
+/* Of the operands that have a choice: one type where they agree, else all of them in the order query to output. */
+static void add_types(struct line *line, const struct cla_problem *problem)
+{
+    clattn_dtype types[CLA_OUTPUT + 1];
+    int count = 0;
+    bool same = true;
+    for (int operand = CLA_QUERY; operand <= CLA_OUTPUT; operand++) {
+        if (!problem->tensor[operand].present)
+            continue;
+        types[count] = problem->tensor[operand].dtype;
+        same = same && types[count] == types[0];
+        count++;
+    }
+    for (int i = 0; i < (same && count > 0 ? 1 : count); i++)
+        add(line, "%c%s", i == 0 ? ':' : '-', clattn_dtype_string(types[i]));
+}
+
+static void add_alignment(struct line *line, const struct cla_problem *problem)
+{
+    if (problem->alignment == CLATTN_ALIGN_TOP_LEFT)
+        add(line, "@top-left");
+    else if (problem->alignment == CLATTN_ALIGN_BOTTOM_RIGHT)
+        add(line, "@bottom-right");
+    else
+        add(line, "@%" PRId64, problem->offset);
+}
+
+static void add_band(struct line *line, const struct cla_problem *problem)
+{
+    if (!problem->band)
+        return;
+    if (problem->left == CLA_UNBOUNDED && problem->right == 0) {
+        add(line, ":causal");
+        if (problem->alignment != CLATTN_ALIGN_BOTTOM_RIGHT)
+            add_alignment(line, problem);
+        return;
+    }
+    add(line, ":window=%" PRId64 ",%" PRId64, problem->left == CLA_UNBOUNDED ? -1 : problem->left,
+        problem->right == CLA_UNBOUNDED ? -1 : problem->right);
+    add_alignment(line, problem);
+}
+
+size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size)
+{
+    static const char *const stages[] = {"", ":scores=raw", ":scores=softcap", ":scores=masked", ":scores=weights"};
+    static const char *const masks[] = {"", ":mask=bool", ":mask=add"};
+    struct line line = {text, size, 0};
+    char number[CLA_FLOAT_TEXT];
+
+    if (size > 0)
+        text[0] = 0;
+    if (problem->operation != CLA_OP_ATTENTION)
+        add(&line, "%s ", cla_operation_string(problem->operation));
+    add_sizes(&line, problem);
+    add_types(&line, problem);
+    add_band(&line, problem);
+    if (problem->softcap != 0.0f)
+        add(&line, ":softcap=%s", cla_format_float(number, problem->softcap));
+    if (problem->head_dim != 0 && problem->scale != cla_default_scale(problem->head_dim))
+        add(&line, ":scale=%s", cla_format_float(number, problem->scale));
+    add(&line, "%s", masks[problem->mask_kind]);
+    if (problem->kv_lengths != CLATTN_LENGTHS_NONE)
+        add(&line, ":lengths");
+    if (problem->tensor[CLA_LSE].present)
+        add(&line, ":lse");
+    add(&line, "%s", stages[problem->scores_stage]);
+    return line.length;
+}
+
+size_t clattn_attention_desc_format(const clattn_attention_desc *desc, char *text, size_t size)
+{
+    struct cla_problem problem;
+    if (cla_problem_from_attention(desc, &problem, NULL) == CLATTN_SUCCESS)
+        return cla_problem_string(&problem, text, size);
+    if (size > 0)
+        text[0] = 0;
+    return 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plan: a problem, the strings that explain the choice, and a list of steps. A step is one kernel launch: the
+ * kernel, how many work-groups follow from the lengths of a run, and where each argument comes from. Whoever adds a
+ * step says what is fixed and what a run fills in; the executor knows nothing else, so every operation and every
+ * algorithm is the same to it. Every kernel is launched in one dimension: other dimensions of the index space have
+ * limits as low as 65 535 groups on some devices.
+ */
+#ifndef CLA_RUN_PLAN_H
+#define CLA_RUN_PLAN_H
+
+#include "ocl/context.h"
+#include "problem/problem.h"
+
+/* Where a kernel argument comes from. */
+enum cla_arg_kind {
+    CLA_ARG_BUFFER,    /* the cl_mem of an operand; NULL where the problem has none */
+    CLA_ARG_VIEW,      /* long4: element offset of an operand in its buffer, then the strides of three extents */
+    CLA_ARG_WORKSPACE, /* the cl_mem of the workspace */
+    CLA_ARG_PLACE,     /* long4 like a view, of a float tensor in the workspace that holds the step's slice alone */
+    CLA_ARG_SLICE,     /* int4: first head, first row and rows of the step's slice */
+    CLA_ARG_Q_LEN,     /* int */
+    CLA_ARG_KV_LEN,    /* int */
+    CLA_ARG_OFFSET,    /* long: position of the first query among the keys */
+    CLA_ARG_INT,
+    CLA_ARG_INT2,
+    CLA_ARG_LONG,
+    CLA_ARG_FLOAT
+};
+
+struct cla_arg {
+    enum cla_arg_kind kind;
+    enum cla_operand operand;
+    union {
+        cl_long4 view;
+        cl_int4 i4;
+        cl_int2 i2;
+        cl_int i;
+        cl_long l;
+        cl_float f;
+    } value;
+};
+
+enum { CLA_MAX_ARGS = 40 };
+
+/*
+ * A launch covers a slice of the problem: `heads` pairs of batch and head from `first_head` on, and of each the query
+ * rows from `first_row` on, at most `rows`. Work-groups: heads * ceil(rows of this run / tile_rows) * columns, where
+ * columns is ceil(kv_len of this run / tile_keys) if tile_keys is not 0, else `column_groups`.
+ */
+struct cla_step {
+    cl_kernel kernel;
+    size_t group_size; /* work-items */
+    int64_t first_head;
+    int64_t heads;
+    int64_t first_row;
+    int64_t rows;
+    int64_t tile_rows;
+    int64_t tile_keys;
+    int64_t column_groups;
+    unsigned num_args;
+    struct cla_arg args[CLA_MAX_ARGS];
+};
+
+struct clattn_plan {
+    clattn_context *context;
+    struct cla_problem problem;
+    char *problem_string;
+    const char *variant; /* static */
+    char *name;
+    char *description;
+    size_t workspace_size; /* bytes */
+    struct cla_step *steps;
+    size_t num_steps;
+    pthread_mutex_t lock; /* from the first argument set to the last step enqueued */
+};
+
+/* What changes from run to run. */
+struct cla_run {
+    int64_t q_len;
+    int64_t kv_len;
+    int64_t offset;
+    clattn_buffer buffer[CLA_NUM_OPERANDS];
+    clattn_buffer workspace;
+};
+
+/* A plan without steps. */
+clattn_status cla_plan_create(clattn_context *context, const struct cla_problem *problem, clattn_plan **plan,
+                              clattn_error *error);
+void cla_plan_release(clattn_plan *plan); /* accepts NULL */
+
+/* Gives up the steps and the workspace, for the next variant to start from nothing. */
+void cla_plan_clear(clattn_plan *plan);
+
+/*
+ * Adds a step with the kernel `kernel_name` of cl/`file`, built with `options` (see cla_context_kernel), and gives it
+ * out to be filled in: zero but for kernel and group_size. It stays valid until the next one is added. Fails with
+ * UNSUPPORTED where the compiled kernel does not allow `group_size` work-items or needs more local memory than there is.
+ */
+clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const char *options, const char *kernel_name,
+                                size_t group_size, struct cla_step **step, clattn_error *error);
+
+/* Adds steps like the first `count` for another slice: the same kernels and arguments. */
+clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t first_head, int64_t heads,
+                                    int64_t first_row, int64_t rows, clattn_error *error);
+
+/* Append arguments to a step, in the order of the kernel's parameters. */
+void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand);
+void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
+void cla_step_slice(struct cla_step *step);
+void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind); /* Q_LEN, KV_LEN, OFFSET */
+void cla_step_int(struct cla_step *step, int64_t value);
+void cla_step_int2(struct cla_step *step, int64_t x, int64_t y);
+void cla_step_long(struct cla_step *step, int64_t value);
+void cla_step_float(struct cla_step *step, float value);
+
+/*
+ * Launches every step once on a private queue with lengths of 0 and no buffers, and waits: drivers that compile at the
+ * first launch do it now, and one whose compiler fails there fails here.
+ */
+clattn_status cla_plan_warm_up(clattn_plan *plan, clattn_error *error);
+
+/* Checks everything about a run, then enqueues it; see clattn_attention_run for what can fail. */
+clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const struct cla_run *run, cl_uint num_events,
+                           const cl_event *wait_list, cl_event *event, clattn_error *error);
+
+/* The part of that which looks at lengths and buffers. Enqueues nothing. */
+clattn_status cla_run_check(const clattn_plan *plan, const struct cla_run *run, clattn_error *error);
+
+/* `tensor` with its extents cut to the lengths of a run, and the span that goes with them. */
+struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, int64_t q_len,
+                                 int64_t kv_len);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ranking table. A row is for one operation and one device class; the last variant of a row takes every problem. */
+#include "select/rank.h"
+#include <stdbool.h>
+#include <string.h>
+
+static const struct {
+    enum cla_operation operation;
+    clattn_device_class device_class;
+    const char *best_first[4];
+} table[] = {
+    /* On a CPU a vector of queries in one work-item beats work-items that share memory, which is only cache there. */
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, {"flash_vector", "flash", "unfused"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, {"flash", "unfused"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, {"flash", "unfused"}},
+};
+
+enum { NUM_ROWS = sizeof table / sizeof *table, NUM_RANKED = sizeof table[0].best_first / sizeof *table[0].best_first };
+
+static bool placed(const size_t *order, size_t count, size_t index)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (order[i] == index)
+            return true;
+    }
+    return false;
+}
+
+void cla_rank(const struct cla_problem *problem, const struct cla_device *device, const char *const *names, size_t count,
+              size_t *order)
+{
+    size_t done = 0;
+    for (size_t row = 0; row < NUM_ROWS; row++) {
+        if (table[row].operation != problem->operation || table[row].device_class != device->info.device_class)
+            continue;
+        for (size_t rank = 0; rank < NUM_RANKED && table[row].best_first[rank] != NULL; rank++) {
+            for (size_t i = 0; i < count; i++) {
+                if (strcmp(names[i], table[row].best_first[rank]) == 0 && !placed(order, done, i))
+                    order[done++] = i;
+            }
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!placed(order, done, i))
+            order[done++] = i;
+    }
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Policy: which tile a kernel takes on a device. Data, first match wins. */
+#ifndef CLA_SELECT_TILES_H
+#define CLA_SELECT_TILES_H
+
+#include "ocl/device.h"
+
+/* A tile of the kernels built on cl/lib/block.cl: 4 height query rows by 4 width keys, chunk head dims at a time. */
+struct cla_tile {
+    int width;  /* work-items along keys */
+    int height; /* work-items along query rows */
+    int chunk;  /* head dims */
+};
+
+/* Bytes of local memory that a kernel needs with a tile. */
+typedef int64_t cla_local_bytes(const struct cla_tile *tile);
+
+/*
+ * The `index`-th tile, best first, whose work-group and local memory the device allows; NULL past the last. A tile may still be
+ * refused by the compiled kernel, whose own limit can be lower; then the next is tried.
+ */
+const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_bytes *local_bytes, size_t index);
+
+#endif

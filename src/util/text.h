@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A growing string: after the first failed allocation it stays as it is and `failed` says so. And the quoting of text
+ * that came from outside, for messages.
+ */
+#ifndef CLA_UTIL_TEXT_H
+#define CLA_UTIL_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cla_text {
+    char *data; /* NULL or 0-terminated */
+    size_t length;
+    size_t capacity;
+    bool failed;
+};
+
+__attribute__((format(printf, 2, 3))) void cla_text_add(struct cla_text *text, const char *format, ...);
+void cla_text_free(struct cla_text *text);
+
+/*
+ * Writes text[0..length) into `out` between double quotes, bytes that do not print as \xNN, and returns `out`. What
+ * does not fit into `size` bytes, at least 8, is cut and ends in three dots inside the quotes.
+ */
+const char *cla_quote(char *out, size_t size, const char *text, size_t length);
+
+#endif

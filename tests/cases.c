@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Implements cases.h: the values of the axes, the cover of their pairs, and the descriptor of a case. */
+#include "cases.h"
+
+#include "oracle.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the axes ------------------------------------------------------------------------------------------------- */
+
+struct types {
+    const char *name;
+    clattn_dtype query, key, value, output;
+};
+
+static const struct types types[] = {
+    {"f32", CLATTN_F32, CLATTN_F32, CLATTN_F32, CLATTN_F32},
+    {"f16", CLATTN_F16, CLATTN_F16, CLATTN_F16, CLATTN_F16},
+    {"bf16", CLATTN_BF16, CLATTN_BF16, CLATTN_BF16, CLATTN_BF16},
+    {"f32-f16-f16-f32", CLATTN_F32, CLATTN_F16, CLATTN_F16, CLATTN_F32},
+    {"f16-f16-f32-bf16", CLATTN_F16, CLATTN_F16, CLATTN_F32, CLATTN_BF16},
+    {"bf16-f32-bf16-f16", CLATTN_BF16, CLATTN_F32, CLATTN_BF16, CLATTN_F16},
+};
+
+static const int64_t q_lens[] = {1, 3, 17, 64, 65, 100, 203};
+static const int64_t kv_lens[] = {1, 3, 17, 64, 65, 100, 203};
+static const int64_t head_dims[] = {1, 3, 21, 32, 64, 72, 80, 96, 128, 203, 256, 512};
+static const int64_t value_dims[] = {0, 1, 21, 64, 128, 203};
+
+struct heads {
+    int64_t batch, query, key_value;
+};
+
+static const struct heads heads[] = {{1, 1, 1}, {2, 2, 2}, {1, 4, 2}, {3, 3, 1}};
+
+struct band {
+    clattn_alignment alignment;
+    int64_t offset;
+    bool causal, window;
+    int64_t left, right;
+};
+
+static const struct band bands[] = {
+    {CLATTN_ALIGN_NONE, 0, false, false, 0, 0},          {CLATTN_ALIGN_TOP_LEFT, 0, true, false, 0, 0},
+    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, false, 0, 0},   {CLATTN_ALIGN_OFFSET, 9, true, false, 0, 0},
+    {CLATTN_ALIGN_OFFSET, -3, true, false, 0, 0},        {CLATTN_ALIGN_TOP_LEFT, 0, false, true, 4, 2},
+    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, true, 20, -1}, {CLATTN_ALIGN_OFFSET, 6, false, true, -1, 5},
+    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 33, 4},
+};
+
+/* Letters of a shape: B, H, Q, K the extent of the problem, 1 broadcast, S short in the keys. */
+struct mask {
+    clattn_mask_kind kind;
+    clattn_dtype dtype;
+    const char *shape;
+};
+
+static const struct mask masks[] = {
+    {CLATTN_MASK_NONE, CLATTN_F32, "1111"},     {CLATTN_MASK_BOOL, CLATTN_BOOL, "BHQK"},
+    {CLATTN_MASK_BOOL, CLATTN_BOOL, "11QK"},    {CLATTN_MASK_BOOL, CLATTN_BOOL, "B11K"},
+    {CLATTN_MASK_BOOL, CLATTN_BOOL, "1HQS"},    {CLATTN_MASK_ADDITIVE, CLATTN_F32, "BHQK"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_F16, "1H1K"}, {CLATTN_MASK_ADDITIVE, CLATTN_BF16, "11QS"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_F32, "B1Q1"},
+};
+
+static const float scales[] = {0.0F, 0.3F, -0.2F};
+static const float softcaps[] = {0.0F, 2.5F, 30.0F};
+
+static const char *const layout_names[] = {"dense", "bshd", "packed", "padded", "one-head", "one-batch", "hsbd"};
+static const char *const place_names[] = {"aligned", "odd", "tight"};
+static const char *const run_names[] = {"full", "short-q", "short-k", "short"};
+static const char *const input_names[] = {"unit", "large", "peaked", "biased", "tiny", "poison"};
+
+const char *const case_axis_names[NUM_AXES] = {"types",  "q_len",  "kv_len",  "head_dim", "value_dim", "heads",
+                                               "band",   "mask",   "lengths", "scale",    "softcap",   "lse",
+                                               "scores", "layout", "place",   "run",      "input"};
+
+#define COUNT(array) ((unsigned char)(sizeof(array) / sizeof *(array)))
+
+static const unsigned char num_values[NUM_AXES] = {COUNT(types),
+                                                   COUNT(q_lens),
+                                                   COUNT(kv_lens),
+                                                   COUNT(head_dims),
+                                                   COUNT(value_dims),
+                                                   COUNT(heads),
+                                                   COUNT(bands),
+                                                   COUNT(masks),
+                                                   CLATTN_LENGTHS_I64 + 1,
+                                                   COUNT(scales),
+                                                   COUNT(softcaps),
+                                                   2,
+                                                   CLATTN_SCORES_WEIGHTS + 1,
+                                                   NUM_LAYOUTS,
+                                                   NUM_PLACES,
+                                                   NUM_RUNS,
+                                                   NUM_INPUTS};
+
+/* Of these axes small cases take the first values only: lengths up to 17, dims up to 21. */
+static const unsigned char num_small[NUM_AXES] = {
+    [AXIS_Q_LEN] = 3, [AXIS_KV_LEN] = 3, [AXIS_HEAD_DIM] = 3, [AXIS_VALUE_DIM] = 2};
+
+/* Types are put in place of each %s. Lengths beyond one tile of any variant. */
+static const char *const wide_problems[] = {
+    "b1h4q130k200d64:%s:lse",           "b1h2q300k520d128:%s:causal",
+    "b2h4g2q100k333d80v72:%s:mask=add", "b1h3q257k257d40:%s:window=50,20@bottom-right:scores=weights",
+    "b1h8g1q16k1000d64:%s:softcap=15",
+};
+
+#define NUM_WIDE_TYPES 4
+
+int case_axis_values(enum case_axis axis)
+{
+    return num_values[axis];
+}
+
+/* ---- random numbers ------------------------------------------------------------------------------------------- */
+
+uint64_t case_random(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+double case_normal(uint64_t *state)
+{
+    double radius = ((double)(case_random(state) >> 11) + 1.0) * 0x1p-53;
+    double angle = (double)(case_random(state) >> 11) * 0x1p-53 * 6.283185307179586;
+
+    return sqrt(-2.0 * log(radius)) * cos(angle);
+}
+
+static int pick(uint64_t *state, int count)
+{
+    return (int)(case_random(state) % (uint64_t)count);
+}
+
+/* ---- the cover of all pairs ----------------------------------------------------------------------------------- */
+
+/*
+ * Greedy, after Cohen et al. 1997 ("The AETG system"): a case begins with a pair that no case has yet; then the other
+ * axes, in random order, take the value that brings most new pairs with those already set. The best of several such
+ * candidates is kept.
+ */
+#define MAX_VALUES     12
+#define MAX_CASES      400
+#define NUM_SMALL      30
+#define NUM_CANDIDATES 24
+
+struct cover {
+    bool have[NUM_AXES][MAX_VALUES][NUM_AXES][MAX_VALUES];
+    unsigned char rows[MAX_CASES][NUM_AXES];
+    size_t count;
+};
+
+#define UNSET 0xff
+
+static int new_pairs(const struct cover *cover, const unsigned char *row, int axis, unsigned char value)
+{
+    int gain = 0;
+
+    for (int other = 0; other < NUM_AXES; ++other)
+        if (other != axis && row[other] != UNSET)
+            gain += !cover->have[axis][value][other][row[other]];
+    return gain;
+}
+
+/* Sets two axes of an empty row to a pair that no case has, the first from a random axis on; false where all are had.
+ */
+static bool begin_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row)
+{
+    int first = pick(state, NUM_AXES);
+
+    memset(row, UNSET, NUM_AXES);
+    for (int n = 0; n < NUM_AXES; ++n)
+        for (int a = (first + n) % NUM_AXES, b = 0; b < NUM_AXES; ++b)
+            for (unsigned char va = 0; b != a && va < limit[a]; ++va)
+                for (unsigned char vb = 0; vb < limit[b]; ++vb)
+                    if (!cover->have[a][va][b][vb]) {
+                        row[a] = va;
+                        row[b] = vb;
+                        return true;
+                    }
+    return false;
+}
+
+/* Sets the axes that are not set yet, and returns the number of new pairs of the whole row. */
+static int finish_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row)
+{
+    int order[NUM_AXES];
+    int gain = 0;
+
+    for (int n = 0; n < NUM_AXES; ++n) {
+        int at = pick(state, n + 1);
+        order[n] = order[at];
+        order[at] = n;
+    }
+    for (int n = 0; n < NUM_AXES; ++n) {
+        int best = -1;
+        unsigned char first = (unsigned char)pick(state, limit[order[n]]);
+        if (row[order[n]] != UNSET)
+            continue;
+        for (int v = 0; v < limit[order[n]]; ++v) {
+            unsigned char value = (unsigned char)((first + v) % limit[order[n]]);
+            int candidate = new_pairs(cover, row, order[n], value);
+            if (candidate > best) {
+                best = candidate;
+                row[order[n]] = value;
+            }
+        }
+    }
+    for (int a = 0; a < NUM_AXES; ++a)
+        gain += new_pairs(cover, row, a, row[a]);
+    return gain;
+}
+
+static void add_rows(struct cover *cover, const unsigned char *limit, size_t count, uint64_t *state)
+{
+    unsigned char row[NUM_AXES];
+
+    while (cover->count < count) {
+        unsigned char *best_row = cover->rows[cover->count];
+        int best = -1;
+        for (int n = 0; n < NUM_CANDIDATES; ++n) {
+            if (!begin_row(cover, limit, state, row))
+                return;
+            int gain = finish_row(cover, limit, state, row);
+            if (gain > best) {
+                best = gain;
+                memcpy(best_row, row, sizeof row);
+            }
+        }
+        for (int a = 0; a < NUM_AXES; ++a)
+            for (int b = 0; b < NUM_AXES; ++b)
+                cover->have[a][best_row[a]][b][best_row[b]] = true;
+        cover->count++;
+    }
+}
+
+/* Computed once: the tests that use it have one thread when they do. */
+static const struct cover *the_cover(void)
+{
+    static struct cover cover;
+    uint64_t state = 2017;
+    unsigned char small[NUM_AXES];
+
+    if (cover.count == 0) {
+        for (int a = 0; a < NUM_AXES; ++a)
+            small[a] = num_small[a] != 0 ? num_small[a] : num_values[a];
+        add_rows(&cover, small, NUM_SMALL, &state);
+        add_rows(&cover, num_values, MAX_CASES, &state);
+    }
+    return &cover;
+}
+
+/* ---- strides -------------------------------------------------------------------------------------------------- */
+
+static void set_strides(clattn_layout *layout, int64_t batch, int64_t head, int64_t row)
+{
+    layout->strides[0] = batch;
+    layout->strides[1] = head;
+    layout->strides[2] = row;
+    layout->strides[3] = 1;
+}
+
+/* Mask and scores have an order of their own: padded, or with one mask for all heads or batches. */
+static void lay_out_matrix(clattn_layout *layout, const int64_t extent[4], enum case_layout kind, bool input)
+{
+    int64_t row = extent[3];
+    int64_t head = extent[2] * row;
+
+    if (kind == LAYOUT_PADDED)
+        set_strides(layout, extent[1] * (extent[2] * (row + 5) + 2) + 3, extent[2] * (row + 5) + 2, row + 5);
+    if (kind == LAYOUT_BROADCAST_HEADS && input)
+        set_strides(layout, head, 0, row);
+    if (kind == LAYOUT_BROADCAST_BATCH && input)
+        set_strides(layout, 0, head, row);
+    if (kind == LAYOUT_HSBD)
+        set_strides(layout, row, extent[0] * row * extent[2], extent[0] * row);
+}
+
+static void lay_out_tensor(clattn_layout *layout, const int64_t extent[4], enum case_layout kind, bool shared_heads,
+                           bool input)
+{
+    int64_t batch = extent[0];
+    int64_t num_heads = extent[1];
+    int64_t length = extent[2];
+    int64_t dim = extent[3];
+
+    if (kind == LAYOUT_BSHD || (kind == LAYOUT_PACKED && !input))
+        set_strides(layout, length * num_heads * dim, dim, num_heads * dim);
+    if (kind == LAYOUT_PADDED)
+        set_strides(layout, num_heads * (length * (dim + 3) + 1) + 7, length * (dim + 3) + 1, dim + 3);
+    if (kind == LAYOUT_BROADCAST_HEADS && shared_heads)
+        set_strides(layout, length * dim, 0, dim);
+    if (kind == LAYOUT_BROADCAST_BATCH && input)
+        set_strides(layout, 0, length * dim, dim);
+    if (kind == LAYOUT_HSBD)
+        set_strides(layout, dim, length * batch * dim, batch * dim);
+}
+
+static void lay_out(clattn_attention_desc *desc, enum case_layout kind)
+{
+    clattn_layout *layouts[] = {&desc->query, &desc->key, &desc->value, &desc->output};
+    int64_t extent[4];
+    int64_t ignored[4];
+
+    for (int t = 0; t < 4; ++t) {
+        oracle_tensor_shape(desc, (enum oracle_tensor)t, extent, ignored);
+        lay_out_tensor(layouts[t], extent, kind, t == ORACLE_KEY || t == ORACLE_VALUE, t != ORACLE_OUTPUT);
+    }
+    if (kind == LAYOUT_PACKED) {
+        int64_t dim = desc->q_heads * desc->head_dim + desc->kv_heads * (desc->head_dim + oracle_value_dim(desc));
+        int64_t length = desc->q_len > desc->kv_len ? desc->q_len : desc->kv_len;
+        set_strides(&desc->query, length * dim, desc->head_dim, dim);
+        set_strides(&desc->key, length * dim, desc->head_dim, dim);
+        set_strides(&desc->value, length * dim, oracle_value_dim(desc), dim);
+    }
+    if (oracle_tensor_shape(desc, ORACLE_MASK, extent, ignored))
+        lay_out_matrix(&desc->mask, extent, kind, true);
+    if (oracle_tensor_shape(desc, ORACLE_SCORES, extent, ignored))
+        lay_out_matrix(&desc->scores, extent, kind, false);
+}
+
+/* ---- a case --------------------------------------------------------------------------------------------------- */
+
+static void set_mask(clattn_attention_desc *desc, const struct mask *mask)
+{
+    const char letters[] = "BHQK";
+    const int64_t full[4] = {desc->batch, desc->q_heads, desc->q_len, desc->kv_len};
+
+    desc->mask_kind = mask->kind;
+    desc->mask.dtype = mask->dtype;
+    if (mask->kind == CLATTN_MASK_NONE || strcmp(mask->shape, letters) == 0)
+        return;
+    for (int d = 0; d < 4; ++d)
+        desc->mask_shape[d] = mask->shape[d] == letters[d] ? full[d] : 1;
+    if (mask->shape[3] == 'S' && desc->kv_len > 2)
+        desc->mask_shape[3] = 2 + (desc->kv_len - 2) / 2;
+}
+
+static void set_desc(struct test_case *c)
+{
+    clattn_attention_desc *desc = &c->desc;
+    const unsigned char *axes = c->axes;
+    const struct types *type = &types[axes[AXIS_TYPES]];
+    const struct band *band = &bands[axes[AXIS_BAND]];
+
+    clattn_attention_desc_init(desc);
+    desc->batch = heads[axes[AXIS_HEADS]].batch;
+    desc->q_heads = heads[axes[AXIS_HEADS]].query;
+    desc->kv_heads = heads[axes[AXIS_HEADS]].key_value;
+    desc->q_len = q_lens[axes[AXIS_Q_LEN]];
+    desc->kv_len = kv_lens[axes[AXIS_KV_LEN]];
+    desc->head_dim = head_dims[axes[AXIS_HEAD_DIM]];
+    desc->value_dim = value_dims[axes[AXIS_VALUE_DIM]];
+    desc->query.dtype = type->query;
+    desc->key.dtype = type->key;
+    desc->value.dtype = type->value;
+    desc->output.dtype = type->output;
+    desc->scale = scales[axes[AXIS_SCALE]];
+    desc->softcap = softcaps[axes[AXIS_SOFTCAP]];
+    desc->alignment = band->alignment;
+    desc->offset = band->offset;
+    desc->causal = band->causal;
+    desc->window = band->window;
+    desc->window_left = band->left;
+    desc->window_right = band->right;
+    set_mask(desc, &masks[axes[AXIS_MASK]]);
+    desc->kv_lengths = (clattn_lengths)axes[AXIS_LENGTHS];
+    desc->lse = axes[AXIS_LSE];
+    desc->scores_stage = (clattn_scores_stage)axes[AXIS_SCORES];
+    lay_out(desc, c->layout);
+}
+
+/* The lengths of the run and of its batches: full, none, some, and two that are to be clamped. */
+static void set_run(struct test_case *c, enum case_run run)
+{
+    bool short_query = run == RUN_SHORT_QUERY || run == RUN_SHORT_BOTH;
+    bool short_key = run == RUN_SHORT_KEY || run == RUN_SHORT_BOTH;
+
+    c->q_len = short_query ? (c->desc.q_len * 2 + 2) / 3 : c->desc.q_len;
+    c->kv_len = short_key ? (c->desc.kv_len * 3 + 3) / 5 : c->desc.kv_len;
+    c->offset = run == RUN_SHORT_BOTH ? c->desc.offset + 2 : c->desc.offset;
+    const int64_t choices[] = {c->kv_len / 2 + 1, c->kv_len, 0, c->kv_len + 7, c->kv_len - 1, -4};
+    for (int b = 0; b < CASE_MAX_BATCH; ++b)
+        c->lengths[b] = choices[(c->seed + (uint64_t)b) % (sizeof choices / sizeof *choices)];
+}
+
+static void name_case(struct test_case *c, const char *group, size_t number)
+{
+    char problem[160];
+    char shape[48] = "";
+    const int64_t *extent = c->desc.mask_shape;
+
+    clattn_attention_desc_format(&c->desc, problem, sizeof problem);
+    if (c->desc.mask_kind != CLATTN_MASK_NONE && extent[0] != 0)
+        snprintf(shape, sizeof shape, " mask[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", extent[0], extent[1],
+                 extent[2], extent[3]);
+    snprintf(c->name, sizeof c->name, "%s/%03zu %s%s %s %s %s q%" PRId64 "k%" PRId64 " %s", group, number, problem,
+             shape, layout_names[c->layout], place_names[c->place], run_names[c->axes[AXIS_RUN]], c->q_len, c->kv_len,
+             input_names[c->input]);
+}
+
+static bool get_wide(size_t number, struct test_case *c)
+{
+    char problem[160];
+    const char *format = wide_problems[number / NUM_WIDE_TYPES];
+    const char *type = types[number % NUM_WIDE_TYPES].name;
+    const char *at = strstr(format, "%s");
+
+    snprintf(problem, sizeof problem, "%.*s%s%s", (int)(at - format), format, type, at + 2);
+    clattn_attention_desc_init(&c->desc);
+    if (clattn_attention_desc_parse(problem, &c->desc, NULL) != CLATTN_SUCCESS)
+        return false;
+    c->types = type;
+    c->q_len = c->desc.q_len;
+    c->kv_len = c->desc.kv_len;
+    c->offset = c->desc.offset;
+    name_case(c, "wide", number);
+    return true;
+}
+
+size_t case_count(size_t *with_axes)
+{
+    size_t count = the_cover()->count;
+
+    if (with_axes != NULL)
+        *with_axes = count;
+    return count + NUM_WIDE_TYPES * (sizeof wide_problems / sizeof *wide_problems);
+}
+
+bool case_get(size_t index, struct test_case *c)
+{
+    const struct cover *cover = the_cover();
+
+    memset(c, 0, sizeof *c);
+    c->seed = index;
+    if (index >= cover->count)
+        return get_wide(index - cover->count, c);
+    memcpy(c->axes, cover->rows[index], sizeof c->axes);
+    c->types = types[c->axes[AXIS_TYPES]].name;
+    c->layout = (enum case_layout)c->axes[AXIS_LAYOUT];
+    c->place = (enum case_place)c->axes[AXIS_PLACE];
+    c->input = (enum case_input)c->axes[AXIS_INPUT];
+    set_desc(c);
+    set_run(c, (enum case_run)c->axes[AXIS_RUN]);
+    name_case(c, index < NUM_SMALL ? "small" : "pair", index);
+    return true;
+}
+
+bool case_matches(const struct test_case *c, size_t index, const char *filter)
+{
+    size_t first;
+    size_t last;
+    char rest;
+
+    if (filter == NULL || *filter == '\0')
+        return true;
+    if (sscanf(filter, "%zu-%zu%c", &first, &last, &rest) == 2)
+        return index >= first && index <= last;
+    return strstr(c->name, filter) != NULL;
+}

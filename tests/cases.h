@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The test cases of attention: a table that is computed, always the same, in which every value of every axis below
+ * occurs, and every pair of values of any two axes. A case is a public descriptor and what a run adds to it.
+ *
+ *   small/NN   the first cases: tiny ones, for interpreters that are a thousand times slower than a device
+ *   pair/NNN   what covers the remaining pairs
+ *   wide/NN    unit-variance inputs with 4096 outputs and more, for the bounds on the whole output
+ */
+#ifndef CLATTN_TESTS_CASES_H
+#define CLATTN_TESTS_CASES_H
+
+#include <clattn/clattn.h>
+#include <stdbool.h>
+
+/* What varies. The values of each are in cases.c, the simplest first. */
+enum case_axis {
+    AXIS_TYPES,
+    AXIS_Q_LEN,
+    AXIS_KV_LEN,
+    AXIS_HEAD_DIM,
+    AXIS_VALUE_DIM,
+    AXIS_HEADS, /* batch, query heads, key/value heads */
+    AXIS_BAND,  /* causality, window, alignment */
+    AXIS_MASK,  /* kind, type, shape */
+    AXIS_LENGTHS,
+    AXIS_SCALE,
+    AXIS_SOFTCAP,
+    AXIS_LSE,
+    AXIS_SCORES,
+    AXIS_LAYOUT,
+    AXIS_PLACE,
+    AXIS_RUN,
+    AXIS_INPUT,
+    NUM_AXES
+};
+
+/* How the tensors lie in memory. */
+enum case_layout {
+    LAYOUT_DENSE,           /* strides left to their default */
+    LAYOUT_BSHD,            /* [batch, length, heads, dim] */
+    LAYOUT_PACKED,          /* query, key and value in one buffer, [batch, length, all heads of all three, dim] */
+    LAYOUT_PADDED,          /* gaps after rows, heads and batches, of mask, scores and output too */
+    LAYOUT_BROADCAST_HEADS, /* one key, one value and one mask for all heads, by strides of 0 */
+    LAYOUT_BROADCAST_BATCH, /* one query, key, value and mask for the whole batch */
+    LAYOUT_HSBD,            /* [heads, length, batch, dim] */
+    NUM_LAYOUTS
+};
+
+/* Where tensors begin in their buffers. */
+enum case_place {
+    PLACE_ALIGNED, /* at 64 elements, with 64 more behind */
+    PLACE_ODD,     /* at an odd number of elements */
+    PLACE_TIGHT,   /* inputs fill their buffer exactly */
+    NUM_PLACES
+};
+
+enum case_run {
+    RUN_FULL, /* the plan's lengths and offset */
+    RUN_SHORT_QUERY,
+    RUN_SHORT_KEY,
+    RUN_SHORT_BOTH, /* fewer queries and keys, and another offset */
+    NUM_RUNS
+};
+
+enum case_input {
+    INPUT_UNIT,   /* standard normal */
+    INPUT_LARGE,  /* logits of hundreds */
+    INPUT_PEAKED, /* logits of thousands: one key leads in nearly every row */
+    INPUT_BIASED, /* means away from 0 */
+    INPUT_TINY,   /* values of 1e-4: subnormal results in f16 */
+    INPUT_POISON, /* standard normal; NaN and Inf in the keys and values that nobody sees */
+    NUM_INPUTS
+};
+
+#define CASE_MAX_BATCH 3
+
+struct test_case {
+    char name[256]; /* group/number, problem string, and what that cannot say */
+    const char *types;
+    unsigned char axes[NUM_AXES]; /* index of each axis's value; not for wide cases */
+    clattn_attention_desc desc;
+    int64_t q_len; /* of the run */
+    int64_t kv_len;
+    int64_t offset;
+    int64_t lengths[CASE_MAX_BATCH]; /* key lengths, some of them out of range */
+    enum case_layout layout;
+    enum case_place place;
+    enum case_input input;
+    uint64_t seed;
+};
+
+extern const char *const case_axis_names[NUM_AXES];
+
+/* How many values an axis has. */
+int case_axis_values(enum case_axis axis);
+
+/* How many cases there are; the first of them are small and pair cases, `with_axes` of them. */
+size_t case_count(size_t *with_axes);
+
+/* Case `index`. False where the library cannot parse the problem of a wide case. */
+bool case_get(size_t index, struct test_case *c);
+
+/* Whether `filter`, unless NULL or "", names the case: a part of its name, or a range of indices such as 12-30. */
+bool case_matches(const struct test_case *c, size_t index, const char *filter);
+
+/* A generator of our own, so that cases are the same everywhere: splitmix64 (Steele, Lea, Flood 2014). */
+uint64_t case_random(uint64_t *state);
+double case_normal(uint64_t *state); /* standard normal, by Box and Muller 1958 */
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The measure itself: conversions, the oracle on examples worked by hand, and that the comparison catches what it must.
+ */
+#include "compare.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define assert_near(found, expected, within) assert_true(fabs((found) - (expected)) <= (within))
+
+static void halves_survive(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 0x10000; ++bits) {
+        uint16_t half = (uint16_t)bits;
+        uint16_t back;
+        double value = oracle_load(CLATTN_F16, &half, 0);
+        oracle_store(CLATTN_F16, &back, 0, value);
+        if (isnan(value))
+            assert_int_equal(back & 0x7e00, 0x7e00);
+        else
+            assert_int_equal(back, half);
+        oracle_store(CLATTN_BF16, &back, 0, oracle_load(CLATTN_BF16, &half, 0));
+        if (!isnan(oracle_load(CLATTN_BF16, &half, 0)))
+            assert_int_equal(back, half);
+    }
+}
+
+static void rounding_is_to_nearest_even(void **state)
+{
+    (void)state;
+    assert_true(oracle_round(CLATTN_F16, 2049.0) == 2048.0);
+    assert_true(oracle_round(CLATTN_F16, 2051.0) == 2052.0);
+    assert_true(oracle_round(CLATTN_F16, 2049.0000001) == 2050.0);
+    assert_true(oracle_round(CLATTN_F16, 65519.9) == 65504.0);
+    assert_true(oracle_round(CLATTN_F16, 65520.0) == HUGE_VAL);
+    assert_true(oracle_round(CLATTN_F16, 0x1p-25) == 0.0);
+    assert_true(oracle_round(CLATTN_F16, 0x1.8p-24) == 0x1p-23);
+    assert_true(oracle_round(CLATTN_F16, -0x1.1p-25) == -0x1p-24);
+    assert_true(oracle_round(CLATTN_BF16, 257.0) == 256.0);
+    assert_true(oracle_round(CLATTN_BF16, 259.0) == 260.0);
+    assert_true(oracle_round(CLATTN_BF16, (double)FLT_MAX) == HUGE_VAL);
+    assert_true(isnan(oracle_round(CLATTN_BF16, (double)NAN)));
+    uint16_t half;
+    oracle_store(CLATTN_F16, &half, 0, 1.0 / 3.0);
+    assert_int_equal(half, 0x3555);
+    oracle_store(CLATTN_F16, &half, 0, -2.0);
+    assert_int_equal(half, 0xc000);
+    oracle_store(CLATTN_BF16, &half, 0, 1.0 / 3.0);
+    assert_int_equal(half, 0x3eab);
+}
+
+/* One decoder state (0.5, 0.5) over the encoder states (1, 2) and (3, 4), unscaled: softmax(1.5, 3.5). */
+static void two_states_by_hand(void **state)
+{
+    const float query[] = {0.5F, 0.5F};
+    const float states[] = {1.0F, 2.0F, 3.0F, 4.0F};
+    clattn_attention_desc desc;
+    struct oracle_row row;
+    double second = 1.0 / (1.0 + exp(-2.0));
+
+    (void)state;
+    clattn_attention_desc_init(&desc);
+    desc.batch = desc.q_heads = desc.kv_heads = desc.q_len = 1;
+    desc.kv_len = desc.head_dim = 2;
+    desc.scale = 1.0F;
+    struct oracle_operands operands = {
+        .desc = &desc, .q_len = 1, .kv_len = 2, .query = query, .key = states, .value = states};
+    assert_true(oracle_row_init(&row, &operands));
+    oracle_row_compute(&operands, 0, 0, 0, &row);
+    assert_near(row.raw[0], 1.5, 1e-15);
+    assert_near(row.raw[1], 3.5, 1e-15);
+    assert_near(row.weights[1], second, 1e-15);
+    assert_near(row.output[0], 1.0 + 2.0 * second, 1e-15);
+    assert_near(row.output[1], 2.0 + 2.0 * second, 1e-15);
+    assert_near(row.lse, log(exp(1.5) + exp(3.5)), 1e-15);
+    assert_near(row.largest_amplitude, 3.5, 1e-15);
+    oracle_row_free(&row);
+}
+
+/* 2 batches, 2 query heads over 1, 3 queries, 5 keys of dim 1: what each rule of exclusion keeps. */
+struct sight_case {
+    clattn_alignment alignment;
+    int64_t offset;
+    bool causal;
+    bool window;
+    int64_t left;
+    int64_t right;
+    int32_t lengths[2];
+    const char *kept[2][3]; /* per batch and query, a digit a key */
+};
+
+#define NONE   CLATTN_ALIGN_NONE
+#define TOP    CLATTN_ALIGN_TOP_LEFT
+#define BOTTOM CLATTN_ALIGN_BOTTOM_RIGHT
+#define OFFSET CLATTN_ALIGN_OFFSET
+
+static const struct sight_case sight_cases[] = {
+    {NONE, 0, false, false, 0, 0, {5, 5}, {{"11111", "11111", "11111"}, {"11111", "11111", "11111"}}},
+    {TOP, 3, true, false, 0, 0, {5, 5}, {{"10000", "11000", "11100"}, {"10000", "11000", "11100"}}},
+    {BOTTOM, 3, true, false, 0, 0, {5, 5}, {{"11100", "11110", "11111"}, {"11100", "11110", "11111"}}},
+    {OFFSET, -2, true, false, 0, 0, {5, 5}, {{"00000", "00000", "10000"}, {"00000", "00000", "10000"}}},
+    {OFFSET, 4, true, false, 0, 0, {5, 5}, {{"11111", "11111", "11111"}, {"11111", "11111", "11111"}}},
+    {NONE, 0, false, false, 0, 0, {9, -1}, {{"11111", "11111", "11111"}, {"00000", "00000", "00000"}}},
+    {BOTTOM, 0, true, false, 0, 0, {4, 2}, {{"11000", "11100", "11110"}, {"00000", "10000", "11000"}}},
+    {TOP, 0, false, true, 1, 1, {5, 5}, {{"11000", "11100", "01110"}, {"11000", "11100", "01110"}}},
+    {OFFSET, 1, false, true, 0, -1, {5, 5}, {{"01111", "00111", "00011"}, {"01111", "00111", "00011"}}},
+    {OFFSET, 1, true, true, 1, 1, {5, 5}, {{"11000", "01100", "00110"}, {"11000", "01100", "00110"}}},
+    {BOTTOM, 0, false, true, -1, 0, {3, 5}, {{"10000", "11000", "11100"}, {"11100", "11110", "11111"}}},
+};
+
+static void exclusion_keeps_what_it_should(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < sizeof sight_cases / sizeof *sight_cases; ++n) {
+        const struct sight_case *c = &sight_cases[n];
+        clattn_attention_desc desc;
+        clattn_attention_desc_init(&desc);
+        desc.batch = desc.q_heads = 2;
+        desc.kv_heads = desc.head_dim = 1;
+        desc.q_len = 3;
+        desc.kv_len = 5;
+        desc.alignment = c->alignment;
+        desc.causal = c->causal;
+        desc.window = c->window;
+        desc.window_left = c->left;
+        desc.window_right = c->right;
+        desc.kv_lengths = CLATTN_LENGTHS_I32;
+        struct oracle_operands operands = {
+            .desc = &desc, .q_len = 3, .kv_len = 5, .offset = c->offset, .kv_lengths = c->lengths};
+        for (int64_t b = 0; b < 2; ++b)
+            for (int64_t i = 0; i < 3; ++i)
+                for (int64_t j = 0; j < 5; ++j)
+                    if (oracle_visible(&operands, b, 1, i, j) != (c->kept[b][i][j] == '1'))
+                        fail_msg("case %d, batch %d, query %d, key %d", (int)n, (int)b, (int)i, (int)j);
+    }
+}
+
+/* One query and four keys under masks: a short boolean one, -inf, -FLT_MAX and what NaN and Inf do. */
+static void rows_at_the_edges(void **state)
+{
+    const float query = 1.0F;
+    const float value[] = {1.0F, 2.0F, 4.0F, 8.0F};
+    const unsigned char keep[] = {2, 0, 1};
+    const float bias[] = {-FLT_MAX, -INFINITY, -FLT_MAX, -INFINITY};
+    float key[] = {0.0F, NAN, 0.0F, NAN};
+    clattn_attention_desc desc;
+    struct oracle_row row;
+
+    (void)state;
+    clattn_attention_desc_init(&desc);
+    desc.batch = desc.q_heads = desc.kv_heads = desc.q_len = desc.head_dim = 1;
+    desc.kv_len = 4;
+    desc.mask_kind = CLATTN_MASK_BOOL;
+    desc.mask.dtype = CLATTN_BOOL;
+    for (int d = 0; d < 4; ++d)
+        desc.mask_shape[d] = d < 3 ? 1 : 3;
+    struct oracle_operands operands = {
+        .desc = &desc, .q_len = 1, .kv_len = 4, .query = &query, .key = key, .value = value, .mask = keep};
+    assert_true(oracle_row_init(&row, &operands));
+    oracle_row_compute(&operands, 0, 0, 0, &row);
+    assert_true(row.output[0] == 2.5 && row.weights[1] == 0.0 && row.weights[3] == 0.0);
+    assert_true(isnan(row.raw[1]) && row.masked[1] == -HUGE_VAL);
+
+    desc.mask_kind = CLATTN_MASK_ADDITIVE;
+    desc.mask.dtype = CLATTN_F32;
+    memset(desc.mask_shape, 0, sizeof desc.mask_shape);
+    operands.mask = bias;
+    oracle_row_compute(&operands, 0, 0, 0, &row);
+    assert_true(row.output[0] == 2.5 && row.largest_amplitude == 0.0);
+
+    key[2] = NAN; /* seen: the whole row */
+    oracle_row_compute(&operands, 0, 0, 0, &row);
+    assert_true(isnan(row.output[0]) && isnan(row.lse) && isnan(row.weights[0]) && row.weights[1] == 0.0);
+
+    desc.mask_kind = CLATTN_MASK_NONE;
+    for (int j = 0; j < 4; ++j)
+        key[j] = j == 0 ? 0.0F : -INFINITY; /* a score of -inf has weight 0 */
+    oracle_row_compute(&operands, 0, 0, 0, &row);
+    assert_true(row.output[0] == 1.0 && row.lse == 0.0);
+
+    operands.kv_len = 0;
+    oracle_row_compute(&operands, 0, 0, 0, &row);
+    assert_true(row.output[0] == 0.0 && row.lse == -HUGE_VAL);
+    oracle_row_free(&row);
+}
+
+static void shares_are_judged(void **state)
+{
+    (void)state;
+    assert_true(compare_share(CLATTN_F32, 1.0, 1.0, 0.0) == 0.0);
+    assert_true(compare_share(CLATTN_F32, 1.5, 1.0, 1.0) == 0.5);
+    assert_true(compare_share(CLATTN_F32, 1.0, 0.0, 0.0) == HUGE_VAL);
+    assert_true(compare_share(CLATTN_F32, (double)NAN, 1.0, 1.0) == HUGE_VAL);
+    assert_true(compare_share(CLATTN_F32, 1.0, (double)NAN, 1.0) == HUGE_VAL);
+    assert_true(compare_share(CLATTN_F32, (double)NAN, (double)NAN, 1.0) == 0.0);
+    assert_true(compare_share(CLATTN_F32, HUGE_VAL, -HUGE_VAL, 1.0) == HUGE_VAL);
+    assert_true(compare_share(CLATTN_F16, HUGE_VAL, 65519.0, 17.0) < 1.01);
+    assert_true(compare_share(CLATTN_F16, HUGE_VAL, 70000.0, 0.0) == 0.0);
+    assert_true(compare_share(CLATTN_F16, 65504.0, 70000.0, 0.0) == HUGE_VAL);
+}
+
+/* A batch of 4 heads of 32 x 32, which plain float gets right, and what is wrong with it after each kind of damage. */
+enum { HEADS = 4, LENGTH = 32, DIM = 32, ELEMENTS = HEADS * LENGTH * DIM };
+
+struct arrays {
+    float query[ELEMENTS];
+    float key[ELEMENTS];
+    float value[ELEMENTS];
+    float output[ELEMENTS];
+    float lse[HEADS * LENGTH];
+    float scores[HEADS * LENGTH * LENGTH];
+};
+
+static struct compare_result compare_damaged(const clattn_attention_desc *desc, const struct arrays *arrays,
+                                             bool unit_variance)
+{
+    struct oracle_operands operands = {.desc = desc,
+                                       .q_len = LENGTH,
+                                       .kv_len = LENGTH,
+                                       .query = arrays->query,
+                                       .key = arrays->key,
+                                       .value = arrays->value};
+
+    return compare_attention(&operands, arrays->output, arrays->lse, arrays->scores, 1, false, unit_variance);
+}
+
+static float noise(uint32_t *state)
+{
+    float sum = -6.0F;
+
+    for (int n = 0; n < 12; ++n) {
+        *state = *state * 1664525u + 1013904223u;
+        sum += (float)(*state >> 8) * 0x1p-24F;
+    }
+    return sum;
+}
+
+static void damage_is_found(void **state)
+{
+    struct arrays *arrays = calloc(1, sizeof *arrays);
+    clattn_attention_desc desc;
+    struct oracle_row row;
+    uint32_t seed = 1;
+
+    (void)state;
+    assert_non_null(arrays);
+    clattn_attention_desc_init(&desc);
+    desc.batch = 1;
+    desc.q_heads = desc.kv_heads = HEADS;
+    desc.q_len = desc.kv_len = LENGTH;
+    desc.head_dim = DIM;
+    desc.lse = 1;
+    desc.scores_stage = CLATTN_SCORES_WEIGHTS;
+    for (int n = 0; n < ELEMENTS; ++n) {
+        arrays->query[n] = noise(&seed);
+        arrays->key[n] = noise(&seed);
+        arrays->value[n] = noise(&seed);
+    }
+    struct oracle_operands operands = {.desc = &desc,
+                                       .q_len = LENGTH,
+                                       .kv_len = LENGTH,
+                                       .query = arrays->query,
+                                       .key = arrays->key,
+                                       .value = arrays->value};
+    assert_true(oracle_row_init(&row, &operands));
+    for (int r = 0; r < HEADS * LENGTH; ++r) {
+        oracle_row_compute(&operands, 0, r / LENGTH, r % LENGTH, &row);
+        arrays->lse[r] = (float)row.lse;
+        for (int d = 0; d < DIM; ++d)
+            arrays->output[r * DIM + d] = (float)row.output[d];
+        for (int j = 0; j < LENGTH; ++j)
+            arrays->scores[r * LENGTH + j] = (float)row.weights[j];
+    }
+    oracle_row_free(&row);
+
+    struct compare_result result = compare_damaged(&desc, arrays, true);
+    assert_true(result.passed && result.compared == HEADS * LENGTH && result.worst_share < 0.5);
+    assert_true(result.plain_share < 1.0 && result.bias_share < 1.0);
+
+    float kept = arrays->output[777];
+    arrays->output[777] += 1e-5F;
+    result = compare_damaged(&desc, arrays, true);
+    assert_true(!result.passed && strncmp(result.message, "output[0,0,24,9] is ", 20) == 0);
+    arrays->output[777] = NAN;
+    assert_false(compare_damaged(&desc, arrays, true).passed);
+    arrays->output[777] = kept;
+
+    kept = arrays->lse[5];
+    arrays->lse[5] += 1e-4F;
+    result = compare_damaged(&desc, arrays, true);
+    assert_true(!result.passed && strncmp(result.message, "lse[0,0,5,0] is ", 16) == 0);
+    arrays->lse[5] = kept;
+
+    kept = arrays->scores[6];
+    arrays->scores[6] *= 1.001F;
+    result = compare_damaged(&desc, arrays, true);
+    assert_true(!result.passed && strncmp(result.message, "scores[0,0,0,6] is ", 19) == 0);
+    arrays->scores[6] = kept;
+
+    for (int n = 0; n < ELEMENTS; ++n) /* within the bound of every element, but all of them away from 0 */
+        arrays->output[n] *= 1.0F + 0x1.8p-19F;
+    result = compare_damaged(&desc, arrays, true);
+    assert_true(!result.passed && result.worst_share < 1.0 && result.plain_share > 1.0);
+    assert_non_null(strstr(result.message, "plain float"));
+    result = compare_damaged(&desc, arrays, false);
+    assert_true(!result.passed && result.worst_share < 1.0 && result.bias_share > 1.0);
+    assert_non_null(strstr(result.message, "mean error"));
+    free(arrays);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(halves_survive),     cmocka_unit_test(rounding_is_to_nearest_even),
+        cmocka_unit_test(two_states_by_hand), cmocka_unit_test(exclusion_keeps_what_it_should),
+        cmocka_unit_test(rows_at_the_edges),  cmocka_unit_test(shares_are_judged),
+        cmocka_unit_test(damage_is_found),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Implements oracle.h: conversions between types, addressing, then attention for one row in numbered passes. */
+#include "oracle.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- types ---------------------------------------------------------------------------------------------------- */
+
+static float float_of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/*
+ * binary16 to binary32: the exponent and mantissa bits moved into place and multiplied by the difference of the
+ * exponent biases, 2^(127 - 15), which normalises subnormals as well; exponent 31 stands for Inf and NaN.
+ */
+static float float_of_half(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t rest = (uint32_t)(half & 0x7fffu) << 13;
+    float finite = float_of_bits(rest) * 0x1p112f;
+    uint32_t bits;
+
+    memcpy(&bits, &finite, sizeof bits);
+    bits = rest >= 0x7c00u << 13 ? (rest | 0x7f800000u) : bits;
+    return float_of_bits(bits | sign);
+}
+
+const float *oracle_widen(clattn_dtype dtype, const void *array, int64_t index, int64_t count, float *widened)
+{
+    const uint16_t *narrow = (const uint16_t *)array + index;
+
+    if (dtype == CLATTN_F32)
+        return (const float *)array + index;
+    if (dtype == CLATTN_F16)
+        for (int64_t n = 0; n < count; ++n)
+            widened[n] = float_of_half(narrow[n]);
+    else
+        for (int64_t n = 0; n < count; ++n)
+            widened[n] = float_of_bits((uint32_t)narrow[n] << 16);
+    return widened;
+}
+
+double oracle_load(clattn_dtype dtype, const void *array, int64_t index)
+{
+    float widened;
+
+    return (double)*oracle_widen(dtype, array, index, 1, &widened);
+}
+
+double oracle_round(clattn_dtype dtype, double value)
+{
+    int precision = dtype == CLATTN_F16 ? 11 : 8; /* bits of the significand, the leading one included */
+    int lowest = dtype == CLATTN_F16 ? -14 : -126;
+    double largest = dtype == CLATTN_F16 ? 65504.0 : 0x1.fep127;
+
+    if (dtype == CLATTN_F32)
+        return (double)(float)value;
+    if (!isfinite(value) || value == 0.0)
+        return value;
+    int exponent = ilogb(value);
+    int last_bit = (exponent < lowest ? lowest : exponent) - (precision - 1);
+    double rounded = ldexp(nearbyint(ldexp(value, -last_bit)), last_bit);
+    return fabs(rounded) > largest ? copysign(HUGE_VAL, value) : rounded;
+}
+
+static uint16_t half_of_rounded(double value)
+{
+    uint16_t sign = signbit(value) ? 0x8000u : 0;
+    double magnitude = fabs(value);
+
+    if (isnan(value))
+        return sign | 0x7e00u;
+    if (isinf(value))
+        return sign | 0x7c00u;
+    if (magnitude < 0x1p-14)
+        return (uint16_t)(sign | (unsigned)ldexp(magnitude, 24));
+    int exponent = ilogb(magnitude);
+    unsigned mantissa = (unsigned)ldexp(magnitude, 10 - exponent) & 0x3ffu;
+    return (uint16_t)(sign | (unsigned)(exponent + 15) << 10 | mantissa);
+}
+
+void oracle_store(clattn_dtype dtype, void *array, int64_t index, double value)
+{
+    double rounded = oracle_round(dtype, value);
+
+    if (dtype == CLATTN_F32) {
+        ((float *)array)[index] = (float)rounded;
+    } else if (dtype == CLATTN_F16) {
+        ((uint16_t *)array)[index] = half_of_rounded(rounded);
+    } else {
+        float exact = (float)rounded;
+        uint32_t bits;
+        memcpy(&bits, &exact, sizeof bits);
+        ((uint16_t *)array)[index] = (uint16_t)(bits >> 16);
+    }
+}
+
+/* ---- addressing ----------------------------------------------------------------------------------------------- */
+
+void oracle_strides(const clattn_layout *layout, const int64_t extent[4], int64_t strides[4])
+{
+    const int64_t *given = layout->strides;
+    bool dense = given[0] == 0 && given[1] == 0 && given[2] == 0 && given[3] == 0;
+
+    strides[3] = dense ? 1 : given[3];
+    for (int d = 2; d >= 0; --d)
+        strides[d] = dense ? strides[d + 1] * extent[d + 1] : given[d];
+}
+
+int64_t oracle_span(const int64_t strides[4], const int64_t extent[4])
+{
+    int64_t last = 0;
+
+    for (int d = 0; d < 4; ++d) {
+        if (extent[d] == 0)
+            return 0;
+        last += (extent[d] - 1) * strides[d];
+    }
+    return last + 1;
+}
+
+int64_t oracle_value_dim(const clattn_attention_desc *desc)
+{
+    return desc->value_dim != 0 ? desc->value_dim : desc->head_dim;
+}
+
+double oracle_scale(const clattn_attention_desc *desc)
+{
+    return desc->scale != 0.0F ? (double)desc->scale : 1.0 / sqrt((double)desc->head_dim);
+}
+
+static void mask_extent(const clattn_attention_desc *desc, int64_t extent[4])
+{
+    const int64_t full[4] = {desc->batch, desc->q_heads, desc->q_len, desc->kv_len};
+    const int64_t *given = desc->mask_shape;
+    bool defaulted = given[0] == 0 && given[1] == 0 && given[2] == 0 && given[3] == 0;
+
+    memcpy(extent, defaulted ? full : given, sizeof full);
+}
+
+bool oracle_tensor_shape(const clattn_attention_desc *desc, enum oracle_tensor tensor, int64_t extent[4],
+                         int64_t strides[4])
+{
+    const clattn_layout *layouts[ORACLE_NUM_TENSORS] = {&desc->query,  &desc->key,  &desc->value,
+                                                        &desc->output, &desc->mask, &desc->scores};
+    bool by_key = tensor == ORACLE_KEY || tensor == ORACLE_VALUE;
+    const int64_t columns[ORACLE_NUM_TENSORS] = {desc->head_dim,         desc->head_dim, oracle_value_dim(desc),
+                                                 oracle_value_dim(desc), desc->kv_len,   desc->kv_len};
+
+    extent[0] = desc->batch;
+    extent[1] = by_key ? desc->kv_heads : desc->q_heads;
+    extent[2] = by_key ? desc->kv_len : desc->q_len;
+    extent[3] = columns[tensor];
+    if (tensor == ORACLE_MASK)
+        mask_extent(desc, extent);
+    oracle_strides(layouts[tensor], extent, strides);
+    return (tensor != ORACLE_MASK || desc->mask_kind != CLATTN_MASK_NONE) &&
+           (tensor != ORACLE_SCORES || desc->scores_stage != CLATTN_SCORES_NONE);
+}
+
+/* ---- what a row sees ------------------------------------------------------------------------------------------ */
+
+/* What is the same for all keys of one row. */
+struct sight {
+    int64_t first; /* keys before it and from `end` on are excluded by lengths, band or the end of the mask */
+    int64_t end;
+    int64_t mask_index; /* element of key 0 */
+    int64_t mask_stride;
+};
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t batch_length(const struct oracle_operands *o, int64_t b)
+{
+    int64_t length = o->kv_len;
+
+    if (o->desc->kv_lengths == CLATTN_LENGTHS_I32)
+        length = ((const int32_t *)o->kv_lengths)[b];
+    if (o->desc->kv_lengths == CLATTN_LENGTHS_I64)
+        length = ((const int64_t *)o->kv_lengths)[b];
+    return larger(0, smaller(length, o->kv_len));
+}
+
+static struct sight look(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i)
+{
+    const clattn_attention_desc *desc = o->desc;
+    struct sight sight = {.first = 0, .end = batch_length(o, b)};
+    int64_t offset = 0;
+
+    if (desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT)
+        offset = sight.end - o->q_len;
+    if (desc->alignment == CLATTN_ALIGN_OFFSET)
+        offset = o->offset;
+    int64_t position = i + offset;
+    if (desc->causal)
+        sight.end = smaller(sight.end, position + 1);
+    if (desc->window && desc->window_left >= 0)
+        sight.first = larger(sight.first, position - desc->window_left);
+    if (desc->window && desc->window_right >= 0)
+        sight.end = smaller(sight.end, position + desc->window_right + 1);
+    if (desc->mask_kind != CLATTN_MASK_NONE) {
+        int64_t extent[4];
+        int64_t strides[4];
+        oracle_tensor_shape(desc, ORACLE_MASK, extent, strides);
+        sight.mask_index = (extent[0] > 1 ? b : 0) * strides[0] + (extent[1] > 1 ? h : 0) * strides[1] +
+                           (extent[2] > 1 ? i : 0) * strides[2];
+        sight.mask_stride = extent[3] > 1 ? strides[3] : 0;
+        if (extent[3] > 1)
+            sight.end = smaller(sight.end, extent[3]);
+    }
+    return sight;
+}
+
+/* The additive mask at key j of the row, 0 where there is none. */
+static double bias_at(const struct oracle_operands *o, const struct sight *sight, int64_t j)
+{
+    if (o->desc->mask_kind != CLATTN_MASK_ADDITIVE)
+        return 0.0;
+    return oracle_load(o->desc->mask.dtype, o->mask, sight->mask_index + j * sight->mask_stride);
+}
+
+static bool sees(const struct oracle_operands *o, const struct sight *sight, int64_t j)
+{
+    if (j < sight->first || j >= sight->end)
+        return false;
+    if (o->desc->mask_kind == CLATTN_MASK_BOOL)
+        return ((const unsigned char *)o->mask)[sight->mask_index + j * sight->mask_stride] != 0;
+    return bias_at(o, sight, j) != -HUGE_VAL;
+}
+
+bool oracle_visible(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    struct sight sight = look(operands, b, h, i);
+
+    return sees(operands, &sight, j);
+}
+
+/* ---- one row -------------------------------------------------------------------------------------------------- */
+
+/* sum q_d k_d and sum |q_d k_d|, in eight interleaved parts that a compiler can hold in vectors. */
+static void dot(const float *query, const float *key, int64_t dim, double *sum, double *amplitude)
+{
+    double sums[8] = {0};
+    double amplitudes[8] = {0};
+    int64_t d = 0;
+
+    for (; d + 8 <= dim; d += 8)
+        for (int lane = 0; lane < 8; ++lane) {
+            double product = (double)query[d + lane] * (double)key[d + lane];
+            sums[lane] += product;
+            amplitudes[lane] += fabs(product);
+        }
+    for (int lane = 0; d < dim; ++d, ++lane) {
+        double product = (double)query[d] * (double)key[d];
+        sums[lane] += product;
+        amplitudes[lane] += fabs(product);
+    }
+    *sum = *amplitude = 0.0;
+    for (int lane = 0; lane < 8; ++lane) {
+        *sum += sums[lane];
+        *amplitude += amplitudes[lane];
+    }
+}
+
+/* 1. raw[j] = scale * (query . key_j), and its amplitude. Nothing is excluded yet. */
+static void compute_raw(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i, struct oracle_row *row)
+{
+    const clattn_attention_desc *desc = o->desc;
+    int64_t g = h / (desc->q_heads / desc->kv_heads);
+    double scale = oracle_scale(desc);
+    float *widened_key = row->widened + desc->head_dim;
+    int64_t extent[4];
+    int64_t q[4];
+    int64_t k[4];
+
+    oracle_tensor_shape(desc, ORACLE_QUERY, extent, q);
+    oracle_tensor_shape(desc, ORACLE_KEY, extent, k);
+    const float *query =
+        oracle_widen(desc->query.dtype, o->query, b * q[0] + h * q[1] + i * q[2], desc->head_dim, row->widened);
+    for (int64_t j = 0; j < o->kv_len; ++j) {
+        const float *key =
+            oracle_widen(desc->key.dtype, o->key, b * k[0] + g * k[1] + j * k[2], desc->head_dim, widened_key);
+        dot(query, key, desc->head_dim, &row->raw[j], &row->raw_amplitude[j]);
+        row->raw[j] *= scale;
+        row->raw_amplitude[j] *= fabs(scale);
+    }
+}
+
+/* 2. softcap[j] = c tanh(raw[j] / c), or raw[j] where there is none. */
+static void compute_softcap(const struct oracle_operands *o, struct oracle_row *row)
+{
+    double softcap = (double)o->desc->softcap;
+
+    for (int64_t j = 0; j < o->kv_len; ++j)
+        row->softcap[j] = softcap > 0.0 ? softcap * tanh(row->raw[j] / softcap) : row->raw[j];
+}
+
+/* 3. masked[j] = softcap[j] + bias[j], and -inf where the row does not see the key, whatever softcap[j] is. */
+static void compute_masked(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i, struct oracle_row *row)
+{
+    struct sight sight = look(o, b, h, i);
+
+    for (int64_t j = 0; j < o->kv_len; ++j) {
+        row->kept[j] = sees(o, &sight, j);
+        row->masked[j] = -HUGE_VAL;
+        row->amplitude[j] = 0.0;
+        if (!row->kept[j])
+            continue;
+        double bias = bias_at(o, &sight, j);
+        row->masked[j] = row->softcap[j] + bias;
+        row->amplitude[j] = row->raw_amplitude[j] + (bias == (double)-FLT_MAX ? 0.0 : fabs(bias));
+    }
+}
+
+/*
+ * 4. weights[j] = e^(masked[j] - max) / sum, lse = max + ln(sum). A row that sees nothing, or nothing but scores of
+ * -inf, has weights of 0 and an lse of -inf. NaN in a score that is seen makes every weight that is seen NaN; so does
+ * +inf, by inf - inf.
+ */
+static void compute_weights(const struct oracle_operands *o, struct oracle_row *row)
+{
+    double largest = -HUGE_VAL;
+    double sum = 0.0;
+    bool nan = false;
+
+    for (int64_t j = 0; j < o->kv_len; ++j) {
+        nan = nan || isnan(row->masked[j]);
+        largest = row->masked[j] > largest ? row->masked[j] : largest;
+    }
+    bool empty = !nan && largest == -HUGE_VAL;
+    for (int64_t j = 0; j < o->kv_len; ++j) {
+        row->weights[j] = row->kept[j] && !empty ? (nan ? (double)NAN : exp(row->masked[j] - largest)) : 0.0;
+        sum += row->weights[j];
+    }
+    row->lse = empty ? -HUGE_VAL : largest + log(sum);
+    row->largest_amplitude = 0.0;
+    for (int64_t j = 0; j < o->kv_len && !empty; ++j) {
+        row->weights[j] = row->kept[j] ? row->weights[j] / sum : 0.0;
+        if (row->weights[j] > 0x1p-30 && row->amplitude[j] > row->largest_amplitude)
+            row->largest_amplitude = row->amplitude[j];
+    }
+}
+
+/* 5. output[d] = sum of weights[j] * value[j][d] over the keys that the row sees, and magnitude[d] with |value|. */
+static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h, struct oracle_row *row)
+{
+    const clattn_attention_desc *desc = o->desc;
+    int64_t g = h / (desc->q_heads / desc->kv_heads);
+    int64_t value_dim = oracle_value_dim(desc);
+    double *restrict output = row->output;
+    double *restrict magnitude = row->magnitude;
+    int64_t extent[4];
+    int64_t v[4];
+
+    oracle_tensor_shape(desc, ORACLE_VALUE, extent, v);
+    for (int64_t d = 0; d < value_dim; ++d)
+        output[d] = magnitude[d] = 0.0;
+    for (int64_t j = 0; j < o->kv_len; ++j) {
+        if (!row->kept[j])
+            continue;
+        double weight = row->weights[j];
+        const float *value =
+            oracle_widen(desc->value.dtype, o->value, b * v[0] + g * v[1] + j * v[2], value_dim, row->widened);
+        for (int64_t d = 0; d < value_dim; ++d) {
+            double product = weight * (double)value[d];
+            output[d] += product;
+            magnitude[d] += fabs(product);
+        }
+    }
+}
+
+void oracle_row_compute(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, struct oracle_row *row)
+{
+    compute_raw(operands, b, h, i, row);
+    compute_softcap(operands, row);
+    compute_masked(operands, b, h, i, row);
+    compute_weights(operands, row);
+    compute_output(operands, b, h, row);
+}
+
+bool oracle_row_init(struct oracle_row *row, const struct oracle_operands *operands)
+{
+    size_t keys = (size_t)operands->kv_len + 1; /* never an allocation of nothing */
+    size_t head_dim = (size_t)operands->desc->head_dim;
+    size_t value_dim = (size_t)oracle_value_dim(operands->desc);
+    double **arrays[] = {&row->raw,           &row->softcap,   &row->masked, &row->weights,
+                         &row->raw_amplitude, &row->amplitude, &row->output, &row->magnitude};
+    bool complete = true;
+
+    memset(row, 0, sizeof *row);
+    for (size_t n = 0; n < sizeof arrays / sizeof *arrays; ++n) {
+        *arrays[n] = calloc(n < 6 ? keys : value_dim + 1, sizeof(double));
+        complete = complete && *arrays[n] != NULL;
+    }
+    row->kept = calloc(keys, sizeof *row->kept);
+    row->widened = calloc(2 * head_dim > value_dim ? 2 * head_dim : value_dim, sizeof *row->widened);
+    return complete && row->kept != NULL && row->widened != NULL;
+}
+
+void oracle_row_free(struct oracle_row *row)
+{
+    double *arrays[] = {row->raw,           row->softcap,   row->masked, row->weights,
+                        row->raw_amplitude, row->amplitude, row->output, row->magnitude};
+
+    for (size_t n = 0; n < sizeof arrays / sizeof *arrays; ++n)
+        free(arrays[n]);
+    free(row->kept);
+    free(row->widened);
+    memset(row, 0, sizeof *row);
+}

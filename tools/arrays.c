@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shapes, sizes, made-up content, files and conversions of the operands. */
+#include "arrays.h"
+#include "convert.h"
+#include "random.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const operand_names[NUM_OPERANDS] = {"query",      "key",    "value", "mask",
+                                                 "kv_lengths", "output", "lse",   "scores"};
+
+bool arrays_has(const struct arrays *arrays, enum operand operand)
+{
+    switch (operand) {
+    case MASK:
+        return arrays->desc.mask_kind != CLATTN_MASK_NONE;
+    case KV_LENGTHS:
+        return arrays->desc.kv_lengths != CLATTN_LENGTHS_NONE;
+    case LSE:
+        return arrays->desc.lse != 0;
+    case SCORES:
+        return arrays->desc.scores_stage != CLATTN_SCORES_NONE;
+    default:
+        return true;
+    }
+}
+
+/* The layout of query, key, value or output; NULL for the others. */
+static clattn_layout *layout_of(struct arrays *arrays, enum operand operand)
+{
+    return operand == QUERY    ? &arrays->desc.query
+           : operand == KEY    ? &arrays->desc.key
+           : operand == VALUE  ? &arrays->desc.value
+           : operand == OUTPUT ? &arrays->desc.output
+                               : NULL;
+}
+
+/* Extents as attention.h gives them; fewer than four are at the front. Returns their number. */
+static int extents_of(const clattn_attention_desc *desc, enum operand operand, int64_t extent[4])
+{
+    bool grouped = operand == KEY || operand == VALUE, valued = operand == VALUE || operand == OUTPUT;
+    extent[0] = desc->batch;
+    extent[1] = grouped ? desc->kv_heads : desc->q_heads;
+    extent[2] = grouped ? desc->kv_len : desc->q_len;
+    extent[3] = valued && desc->value_dim > 0 ? desc->value_dim : desc->head_dim;
+    if (operand == MASK || operand == SCORES)
+        extent[3] = desc->kv_len;
+    bool full = (desc->mask_shape[0] | desc->mask_shape[1] | desc->mask_shape[2] | desc->mask_shape[3]) == 0;
+    if (operand == MASK && !full)
+        memcpy(extent, desc->mask_shape, sizeof desc->mask_shape);
+    return operand == KV_LENGTHS ? 1 : operand == LSE ? 3 : 4;
+}
+
+void arrays_set_strides(struct arrays *arrays)
+{
+    static const enum operand tensors[] = {QUERY, KEY, VALUE, OUTPUT};
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        clattn_layout *layout = layout_of(arrays, tensors[i]);
+        memset(layout->strides, 0, sizeof layout->strides);
+        if (arrays->form == FORM_BHSD)
+            continue;
+        int64_t extent[4];
+        extents_of(&arrays->desc, tensors[i], extent);
+        layout->strides[3] = 1;
+        layout->strides[1] = extent[3];
+        layout->strides[2] = extent[3] * (extent[1] > 0 ? extent[1] : 1);
+        layout->strides[0] = layout->strides[2] * (extent[2] > 0 ? extent[2] : 1);
+    }
+}
+
+static clattn_dtype dtype_of(const struct arrays *arrays, enum operand operand)
+{
+    switch (operand) {
+    case QUERY:
+        return arrays->desc.query.dtype;
+    case KEY:
+        return arrays->desc.key.dtype;
+    case VALUE:
+        return arrays->desc.value.dtype;
+    case OUTPUT:
+        return arrays->desc.output.dtype;
+    case MASK:
+        return arrays->desc.mask.dtype;
+    default:
+        return CLATTN_F32;
+    }
+}
+
+/* No .npy file holds bf16; f32 does without loss. */
+static enum npy_type file_type_of(const struct arrays *arrays, enum operand operand)
+{
+    if (operand == OUTPUT)
+        return arrays->output_type;
+    if (operand == KV_LENGTHS)
+        return arrays->desc.kv_lengths == CLATTN_LENGTHS_I64 ? NPY_I64 : NPY_I32;
+    clattn_dtype dtype = dtype_of(arrays, operand);
+    return dtype == CLATTN_BOOL ? NPY_BOOL : dtype == CLATTN_F16 ? NPY_F16 : NPY_F32;
+}
+
+static size_t element_size(const struct arrays *arrays, enum operand operand)
+{
+    if (operand == KV_LENGTHS)
+        return arrays->desc.kv_lengths == CLATTN_LENGTHS_I64 ? sizeof(int64_t) : sizeof(int32_t);
+    return clattn_dtype_size(dtype_of(arrays, operand));
+}
+
+enum exit_code arrays_set_shape(struct arrays *arrays, enum operand operand)
+{
+    struct array *array = &arrays->array[operand];
+    int64_t extent[4], bytes = (int64_t)element_size(arrays, operand);
+    array->file_type = file_type_of(arrays, operand);
+    array->rank = extents_of(&arrays->desc, operand, extent);
+    memcpy(array->shape, extent, sizeof extent);
+    for (int i = 0; i < array->rank; i++)
+        if (__builtin_mul_overflow(bytes, extent[i], &bytes))
+            return fail(EXIT_FAILED, "%s has more elements than any memory", operand_names[operand]);
+    array->bytes = (size_t)bytes;
+    if (layout_of(arrays, operand) != NULL && arrays->form != FORM_BHSD) {
+        array->shape[1] = extent[2];
+        array->shape[2] = extent[1];
+    }
+    if (layout_of(arrays, operand) != NULL && arrays->form == FORM_PACKED) {
+        array->shape[2] = extent[1] * extent[3];
+        array->rank = 3;
+    }
+    return EXIT_DONE;
+}
+
+enum exit_code arrays_allocate(struct arrays *arrays, enum operand operand)
+{
+    struct array *array = &arrays->array[operand];
+    array->data = malloc(array->bytes > 0 ? array->bytes : 1);
+    if (array->data == NULL)
+        return fail(EXIT_FAILED, "no memory for the %zu bytes of %s", array->bytes, operand_names[operand]);
+    return EXIT_DONE;
+}
+
+static void fill_lengths(struct array *array, int64_t kv_len, uint64_t seed)
+{
+    uint64_t longest = kv_len > 0 ? (uint64_t)kv_len : 1;
+    for (int64_t i = 0; i < array->shape[0]; i++) {
+        int64_t length = (int64_t)(random_bits(seed, KV_LENGTHS, (uint64_t)i) % longest) + (kv_len > 0);
+        if (array->file_type == NPY_I64)
+            ((int64_t *)array->data)[i] = length;
+        else
+            ((int32_t *)array->data)[i] = (int32_t)length;
+    }
+}
+
+enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint64_t seed)
+{
+    struct array *array = &arrays->array[operand];
+    enum exit_code code = arrays_allocate(arrays, operand);
+    if (code != EXIT_DONE)
+        return code;
+    if (operand == KV_LENGTHS) {
+        fill_lengths(array, arrays->desc.kv_len, seed);
+        return EXIT_DONE;
+    }
+    clattn_dtype dtype = dtype_of(arrays, operand);
+    int64_t count = (int64_t)(array->bytes / element_size(arrays, operand));
+    for (int64_t i = 0; i < count; i++)
+        if (dtype == CLATTN_BOOL)
+            ((unsigned char *)array->data)[i] = random_bits(seed, operand, (uint64_t)i) & 1;
+        else
+            convert_store(dtype, array->data, i, (float)random_normal(seed, operand, (uint64_t)i));
+    return EXIT_DONE;
+}
+
+enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, unsigned types)
+{
+    struct array *array = &arrays->array[operand];
+    struct npy file;
+    char message[NPY_MESSAGE];
+    if (!npy_read(path, types, &file, message))
+        return fail(EXIT_BAD_FILE, "%s: cannot be read as %s: %s", path, operand_names[operand], message);
+    if (file.rank > 4) {
+        npy_free(&file);
+        return fail(EXIT_BAD_FILE, "%s: %s has %d dimensions: expected at most 4", path, operand_names[operand],
+                    file.rank);
+    }
+    array->file_type = file.type;
+    array->rank = file.rank;
+    memcpy(array->shape, file.shape, sizeof array->shape);
+    array->bytes = (size_t)file.count * npy_type_size(file.type);
+    array->data = file.data;
+    return EXIT_DONE;
+}
+
+enum exit_code arrays_convert(struct arrays *arrays, enum operand operand)
+{
+    struct array *array = &arrays->array[operand];
+    clattn_dtype from = array->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32, to = dtype_of(arrays, operand);
+    if (from == to)
+        return EXIT_DONE;
+    void *read = array->data;
+    int64_t count = (int64_t)(array->bytes / npy_type_size(array->file_type));
+    array->bytes = (size_t)count * clattn_dtype_size(to);
+    enum exit_code code = arrays_allocate(arrays, operand);
+    if (code == EXIT_DONE)
+        convert_array(to, array->data, from, read, count);
+    free(read);
+    return code;
+}
+
+enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, const char *path, int descriptor)
+{
+    const struct array *array = &arrays->array[operand];
+    clattn_dtype from = dtype_of(arrays, operand), to = array->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32;
+    int64_t count = (int64_t)(array->bytes / clattn_dtype_size(from));
+    void *converted = NULL;
+    if (from != to) {
+        converted = malloc((size_t)count * clattn_dtype_size(to) + 1);
+        if (converted == NULL)
+            return fail(EXIT_FAILED, "no memory to convert %s", operand_names[operand]);
+        convert_array(to, converted, from, array->data, count);
+    }
+    bool good = npy_write(descriptor, array->file_type, array->rank, array->shape,
+                          converted != NULL ? converted : array->data);
+    int error = errno;
+    free(converted);
+    return good ? EXIT_DONE : fail(EXIT_FAILED, "%s: cannot be written: %s", path, strerror(error));
+}
+
+void arrays_free(struct arrays *arrays)
+{
+    for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++) {
+        free(arrays->array[operand].data);
+        arrays->array[operand].data = NULL;
+    }
+}

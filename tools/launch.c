@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Buffers, runs and time of one plan on one device. */
+#include "launch.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Runs to time: enough for a median, about a second of them, and few where each takes long. */
+#define LEAST_RUNS   3
+#define MOST_RUNS    1000
+#define MOST_SECONDS 1.0
+
+static clattn_buffer *slot(clattn_attention_args *args, enum operand operand)
+{
+    clattn_buffer *slots[NUM_OPERANDS] = {&args->query,      &args->key,    &args->value, &args->mask,
+                                          &args->kv_lengths, &args->output, &args->lse,   &args->scores};
+    return slots[operand];
+}
+
+static enum exit_code fail_opencl(const char *call, const char *operand, cl_int code)
+{
+    return fail(EXIT_FAILED, "%s%s%s%s failed with OpenCL error %d", call, *operand ? " (" : "", operand,
+                *operand ? ")" : "", (int)code);
+}
+
+static enum exit_code create_buffer(struct launch *launch, clattn_context *context, enum operand operand, size_t bytes)
+{
+    cl_int code;
+    cl_mem_flags flags = operand < OUTPUT ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY;
+    cl_mem buffer = clCreateBuffer(clattn_context_cl_context(context), flags, bytes, NULL, &code);
+    if (code != CL_SUCCESS) {
+        cl_ulong most = 0;
+        clGetDeviceInfo(clattn_context_cl_device(context), CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof most, &most, NULL);
+        return fail(EXIT_FAILED, "%s needs %zu bytes: the device has not as much, %llu being the most in one buffer "
+                                 "(clCreateBuffer: OpenCL error %d)",
+                    operand_names[operand], bytes, (unsigned long long)most, (int)code);
+    }
+    launch->buffer[operand] = buffer;
+    slot(&launch->args, operand)->mem = buffer;
+    return EXIT_DONE;
+}
+
+enum exit_code launch_create(struct launch *launch, clattn_context *context, clattn_plan *plan,
+                             const struct arrays *arrays)
+{
+    memset(launch, 0, sizeof *launch);
+    launch->plan = plan;
+    clattn_attention_args_init(&launch->args, plan);
+    cl_int code;
+    launch->queue = clCreateCommandQueue(clattn_context_cl_context(context), clattn_context_cl_device(context), 0, &code);
+    if (code != CL_SUCCESS)
+        return fail_opencl("clCreateCommandQueue", "", code);
+    for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++) {
+        size_t bytes = arrays->array[operand].bytes;
+        enum exit_code exit_code = EXIT_DONE;
+        if (arrays_has(arrays, operand) && bytes > 0)
+            exit_code = create_buffer(launch, context, operand, bytes);
+        if (exit_code != EXIT_DONE)
+            return exit_code;
+    }
+    return EXIT_DONE;
+}
+
+static enum exit_code enqueue(struct launch *launch)
+{
+    clattn_error error;
+    launch->started = true;
+    if (clattn_attention_run(launch->plan, launch->queue, &launch->args, 0, NULL, NULL, &error) != CLATTN_SUCCESS)
+        return fail_library(&error);
+    cl_int code = clFinish(launch->queue);
+    return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clFinish", "", code);
+}
+
+enum exit_code launch_run(struct launch *launch, struct arrays *arrays)
+{
+    launch->started = true;
+    for (enum operand operand = QUERY; operand < OUTPUT; operand++) {
+        const struct array *array = &arrays->array[operand];
+        cl_int code = launch->buffer[operand] == NULL
+                          ? CL_SUCCESS
+                          : clEnqueueWriteBuffer(launch->queue, launch->buffer[operand], CL_TRUE, 0, array->bytes,
+                                                 array->data, 0, NULL, NULL);
+        if (code != CL_SUCCESS)
+            return fail_opencl("clEnqueueWriteBuffer", operand_names[operand], code);
+    }
+    enum exit_code exit_code = enqueue(launch);
+    for (enum operand operand = OUTPUT; operand < NUM_OPERANDS && exit_code == EXIT_DONE; operand++) {
+        const struct array *array = &arrays->array[operand];
+        cl_int code = launch->buffer[operand] == NULL
+                          ? CL_SUCCESS
+                          : clEnqueueReadBuffer(launch->queue, launch->buffer[operand], CL_TRUE, 0, array->bytes,
+                                                array->data, 0, NULL, NULL);
+        if (code != CL_SUCCESS)
+            exit_code = fail_opencl("clEnqueueReadBuffer", operand_names[operand], code);
+    }
+    return exit_code;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+enum exit_code launch_measure(struct launch *launch, struct launch_time *time)
+{
+    double seconds[MOST_RUNS];
+    int runs = 0;
+    enum exit_code code = enqueue(launch); /* one more to warm up: the first ran on cold caches */
+    for (double begin = now(), start = begin; code == EXIT_DONE; start = now()) {
+        if (runs == MOST_RUNS || (runs >= LEAST_RUNS && start - begin > MOST_SECONDS))
+            break;
+        code = enqueue(launch);
+        seconds[runs++] = now() - start;
+    }
+    if (code != EXIT_DONE)
+        return code;
+    qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
+    time->runs = runs;
+    time->least = seconds[0];
+    time->median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
+    return EXIT_DONE;
+}
+
+void launch_release(struct launch *launch)
+{
+    if (launch->started)
+        clFinish(launch->queue); /* memory of the host may be in use after a failure */
+    for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++)
+        if (launch->buffer[operand] != NULL)
+            clReleaseMemObject(launch->buffer[operand]);
+    if (launch->queue != NULL)
+        clReleaseCommandQueue(launch->queue);
+    memset(launch, 0, sizeof *launch);
+}
+
+/* Keys of a batch, as its length says. */
+static int64_t keys_of(const struct arrays *arrays, int64_t batch)
+{
+    const struct array *lengths = &arrays->array[KV_LENGTHS];
+    if (arrays->desc.kv_lengths == CLATTN_LENGTHS_NONE)
+        return arrays->desc.kv_len;
+    return lengths->file_type == NPY_I64 ? ((const int64_t *)lengths->data)[batch]
+                                         : ((const int32_t *)lengths->data)[batch];
+}
+
+/* The keys that a query at `position` sees, of `keys`. */
+static int64_t visible_keys(const clattn_attention_desc *desc, int64_t position, int64_t keys)
+{
+    int64_t first = 0, last = keys - 1;
+    if (desc->causal && position < last)
+        last = position;
+    if (desc->window && desc->window_right >= 0 && desc->window_right < last - position)
+        last = position + desc->window_right;
+    if (desc->window && desc->window_left >= 0 && desc->window_left < position)
+        first = position - desc->window_left;
+    return last >= first ? last - first + 1 : 0;
+}
+
+double launch_flop(const struct arrays *arrays)
+{
+    const clattn_attention_desc *desc = &arrays->desc;
+    const int64_t far = INT64_C(1) << 40; /* beyond any length that has memory, and far from overflow */
+    double pairs = 0;
+    for (int64_t b = 0; b < desc->batch && desc->q_heads > 0 && desc->q_len > 0; b++) {
+        int64_t keys = keys_of(arrays, b);
+        int64_t offset = desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT ? keys - desc->q_len
+                         : desc->alignment == CLATTN_ALIGN_OFFSET     ? desc->offset
+                                                                      : 0;
+        offset = offset > far ? far : offset < -far ? -far : offset;
+        if (!desc->causal && !desc->window)
+            pairs += (double)desc->q_len * (double)keys;
+        else
+            for (int64_t i = 0; i < desc->q_len; i++)
+                pairs += (double)visible_keys(desc, i + offset, keys);
+    }
+    int64_t value_dim = desc->value_dim > 0 ? desc->value_dim : desc->head_dim;
+    return 2 * (double)desc->q_heads * pairs * (double)(desc->head_dim + value_dim);
+}
