@@ -408,6 +408,22 @@ static void name_case(struct test_case *c, const char *group, size_t number)
              input_names[c->input]);
 }
 
+bool case_from_problem(const char *problem, struct test_case *c)
+{
+    memset(c, 0, sizeof *c);
+    clattn_attention_desc_init(&c->desc);
+    if (clattn_attention_desc_parse(problem, &c->desc, NULL) != CLATTN_SUCCESS)
+        return false;
+    c->types = "";
+    c->q_len = c->desc.q_len;
+    c->kv_len = c->desc.kv_len;
+    c->offset = c->desc.offset;
+    for (int b = 0; b < CASE_MAX_BATCH; ++b)
+        c->lengths[b] = c->kv_len;
+    snprintf(c->name, sizeof c->name, "%s", problem);
+    return true;
+}
+
 static bool get_wide(size_t number, struct test_case *c)
 {
     char problem[160];
@@ -416,13 +432,10 @@ static bool get_wide(size_t number, struct test_case *c)
     const char *at = strstr(format, "%s");
 
     snprintf(problem, sizeof problem, "%.*s%s%s", (int)(at - format), format, type, at + 2);
-    clattn_attention_desc_init(&c->desc);
-    if (clattn_attention_desc_parse(problem, &c->desc, NULL) != CLATTN_SUCCESS)
+    if (!case_from_problem(problem, c))
         return false;
     c->types = type;
-    c->q_len = c->desc.q_len;
-    c->kv_len = c->desc.kv_len;
-    c->offset = c->desc.offset;
+    c->seed = number;
     name_case(c, "wide", number);
     return true;
 }
@@ -440,10 +453,10 @@ bool case_get(size_t index, struct test_case *c)
 {
     const struct cover *cover = the_cover();
 
-    memset(c, 0, sizeof *c);
-    c->seed = index;
     if (index >= cover->count)
         return get_wide(index - cover->count, c);
+    memset(c, 0, sizeof *c);
+    c->seed = index;
     memcpy(c->axes, cover->rows[index], sizeof c->axes);
     c->types = types[c->axes[AXIS_TYPES]].name;
     c->layout = (enum case_layout)c->axes[AXIS_LAYOUT];
@@ -465,5 +478,7 @@ bool case_matches(const struct test_case *c, size_t index, const char *filter)
         return true;
     if (sscanf(filter, "%zu-%zu%c", &first, &last, &rest) == 2)
         return index >= first && index <= last;
+    if (sscanf(filter, "%zu/%zu%c", &first, &last, &rest) == 2 && last > 0)
+        return index % last == first;
     return strstr(c->name, filter) != NULL;
 }

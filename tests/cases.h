@@ -98,10 +98,19 @@ int case_axis_values(enum case_axis axis);
 /* How many cases there are; the first of them are small and pair cases, `with_axes` of them. */
 size_t case_count(size_t *with_axes);
 
-/* Case `index`. False where the library cannot parse the problem of a wide case. */
+/* Case `index`. False where the library cannot parse the problem string of a wide case. */
 bool case_get(size_t index, struct test_case *c);
 
-/* Whether `filter`, unless NULL or "", names the case: a part of its name, or a range of indices such as 12-30. */
+/*
+ * A case of its own: dense, unit-variance inputs, the plan's lengths. `problem` is a problem string. False where the
+ * library cannot parse it.
+ */
+bool case_from_problem(const char *problem, struct test_case *c);
+
+/*
+ * Whether `filter`, unless NULL or "", names the case: a part of its name, a range of indices such as 12-30, or
+ * one of several shares, such as 0/2 and 1/2.
+ */
 bool case_matches(const struct test_case *c, size_t index, const char *filter);
 
 /* A generator of our own, so that cases are the same everywhere: splitmix64 (Steele, Lea, Flood 2014). */

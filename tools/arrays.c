@@ -216,8 +216,8 @@ enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, c
             return fail(EXIT_FAILED, "no memory to convert %s", operand_names[operand]);
         convert_array(to, converted, from, array->data, count);
     }
-    bool good = npy_write(descriptor, array->file_type, array->rank, array->shape,
-                          converted != NULL ? converted : array->data);
+    bool good =
+        npy_write(descriptor, array->file_type, array->rank, array->shape, converted != NULL ? converted : array->data);
     int error = errno;
     free(converted);
     return good ? EXIT_DONE : fail(EXIT_FAILED, "%s: cannot be written: %s", path, strerror(error));

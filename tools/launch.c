@@ -31,8 +31,9 @@ static enum exit_code create_buffer(struct launch *launch, clattn_context *conte
     if (code != CL_SUCCESS) {
         cl_ulong most = 0;
         clGetDeviceInfo(clattn_context_cl_device(context), CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof most, &most, NULL);
-        return fail(EXIT_FAILED, "%s needs %zu bytes: the device has not as much, %llu being the most in one buffer "
-                                 "(clCreateBuffer: OpenCL error %d)",
+        return fail(EXIT_FAILED,
+                    "%s needs %zu bytes: the device has not as much, %llu being the most in one buffer "
+                    "(clCreateBuffer: OpenCL error %d)",
                     operand_names[operand], bytes, (unsigned long long)most, (int)code);
     }
     launch->buffer[operand] = buffer;
@@ -47,7 +48,8 @@ enum exit_code launch_create(struct launch *launch, clattn_context *context, cla
     launch->plan = plan;
     clattn_attention_args_init(&launch->args, plan);
     cl_int code;
-    launch->queue = clCreateCommandQueue(clattn_context_cl_context(context), clattn_context_cl_device(context), 0, &code);
+    launch->queue =
+        clCreateCommandQueue(clattn_context_cl_context(context), clattn_context_cl_device(context), 0, &code);
     if (code != CL_SUCCESS)
         return fail_opencl("clCreateCommandQueue", "", code);
     for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++) {

@@ -24,6 +24,14 @@ enum exit_code {
     EXIT_SLOWER = 7
 };
 
+/* Leaves the enclosing function, which returns an exit code, where `expr` is not EXIT_DONE. */
+#define TRY(expr)                                                                                                      \
+    do {                                                                                                               \
+        enum exit_code try_code_ = (expr);                                                                             \
+        if (try_code_ != EXIT_DONE)                                                                                    \
+            return try_code_;                                                                                          \
+    } while (0)
+
 /* Every error begins with "clattn: ", or "clattn NAME: " once the subcommand is known. */
 void message_set_command(const char *name);
 

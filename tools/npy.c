@@ -31,7 +31,7 @@ static const struct type_row {
     const char *name;
     size_t size; /* bytes */
 } type_rows[] = {
-    {NPY_BOOL, "b1", "bool", 1},    {NPY_I32, "i4", "int32", 4},    {NPY_I64, "i8", "int64", 8},
+    {NPY_BOOL, "b1", "bool", 1},   {NPY_I32, "i4", "int32", 4},   {NPY_I64, "i8", "int64", 8},
     {NPY_F16, "f2", "float16", 2}, {NPY_F32, "f4", "float32", 4},
 };
 
@@ -144,7 +144,9 @@ static bool parse_descr(struct cursor *cursor, unsigned types, struct header *he
         if ((types & type_rows[i].type) != 0) {
             size_t length = strlen(expected);
             snprintf(expected + length, sizeof expected - length, "%s%s", type_rows[i].name,
-                     rest == 0 ? "" : (rest & (rest - 1)) == 0 ? " or " : ", ");
+                     rest == 0                  ? ""
+                     : (rest & (rest - 1)) == 0 ? " or "
+                                                : ", ");
         }
     }
     return refuse(message, "its element type is '%s': expected %s", descr, expected);
@@ -162,7 +164,8 @@ static bool parse_shape(struct cursor *cursor, struct header *header, char messa
         int64_t extent = 0;
         const char *first = cursor->at;
         while (cursor->at < cursor->end && *cursor->at >= '0' && *cursor->at <= '9') {
-            if (__builtin_mul_overflow(extent, 10, &extent) || __builtin_add_overflow(extent, *cursor->at - '0', &extent))
+            if (__builtin_mul_overflow(extent, 10, &extent) ||
+                __builtin_add_overflow(extent, *cursor->at - '0', &extent))
                 return refuse(message, "its shape has an extent beyond 2^63");
             cursor->at++;
         }
@@ -442,7 +445,9 @@ bool npy_write(int descriptor, enum npy_type type, int rank, const int64_t *shap
     size_t elements = 1;
     for (int i = 0; i < rank; i++) {
         length += snprintf(header + length, sizeof header - (size_t)length, "%lld%s", (long long)shape[i],
-                           i + 1 < rank ? ", " : rank == 1 ? "," : "");
+                           i + 1 < rank ? ", "
+                           : rank == 1  ? ","
+                                        : "");
         elements *= (size_t)shape[i];
     }
     length += snprintf(header + length, sizeof header - (size_t)length, "), }");

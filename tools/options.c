@@ -9,10 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char options_environment[] =
-    "Environment:\n"
-    "  CLATTN_DEVICE   the device where --device is not given, in the same form\n"
-    "  NO_COLOR        where set and not empty, no colours on a terminal\n";
+const char options_environment[] = "Environment:\n"
+                                   "  CLATTN_DEVICE   the device where --device is not given, in the same form\n"
+                                   "  NO_COLOR        where set and not empty, no colours on a terminal\n";
 
 const char options_exit_codes[] = "Exit codes:\n"
                                   "  0  done\n"

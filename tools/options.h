@@ -21,7 +21,8 @@ struct command {
     const char *summary;  /* a sentence without its full stop, in lower case */
     const char *details;  /* lines for --help, after the summary */
     const char *examples; /* command lines for --help, two spaces before each */
-    /* Ends with POPT_TABLEEND; has POPT_ARG_NONE and POPT_ARG_STRING only, no pointers, and a `val` below OPTION_MAX. */
+    /* Ends with POPT_TABLEEND; has POPT_ARG_NONE and POPT_ARG_STRING only, no pointers, and a `val` below OPTION_MAX.
+     */
     const struct poptOption *options;
     enum exit_code (*run)(const struct command *command, int argc, const char **argv);
 };

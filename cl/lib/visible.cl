@@ -5,7 +5,7 @@
  *
  *   visible_keys(b, i)         the interval [x, y) of keys left by causality, window and lengths: one per row
  *   keep(b, h, i, j, visible)  whether key j is seen by query i: the interval and the mask
- *   score(s, b, h, i, j)       softcap and bias of a score that has been scaled
+ *   score(s, b, h, i, j)       softcap and bias() of a score that has been scaled
  *   classify(j, end, rows)     what a tile of keys is to a tile of rows: EMPTY, CUT or FULL
  *
  * each of which ends with CLA_SEMANTICS, the run's values that kernels receive as CLA_SEMANTICS_PARAMS. The interval's
@@ -42,7 +42,8 @@ static inline int2 visible_keys(int b, int i, CLA_SEMANTICS_PARAMS)
 {
     long length = kv_len;
 #if CLA_LENGTHS
-    length = clamp((long)kv_lengths[kv_lengths_view.x + b], 0L, (long)kv_len);
+    if (kv_len > 0) /* the first launch of a plan has no buffers */
+        length = clamp((long)kv_lengths[kv_lengths_view.x + b], 0L, (long)kv_len);
 #endif
     long first = 0;
     long end = length;
@@ -72,14 +73,23 @@ static inline int keep(int b, int h, int i, int j, int2 visible, CLA_SEMANTICS_P
     return kept;
 }
 
-/* Reads the mask: only for a pair that keep() lets through, or that it excludes by -inf alone. */
+/* What is added to a score: reads the mask, so only for a pair that keep() lets through. */
+static inline float bias(int b, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+#if CLA_MASK == 2
+    return load_mask(mask, mask_index(b, h, i, j, mask_view, mask_keys));
+#else
+    return 0.0f;
+#endif
+}
+
 static inline float score(float s, int b, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_SOFTCAP
     s = softcap * tanh(s / softcap);
 #endif
 #if CLA_MASK == 2
-    s += load_mask(mask, mask_index(b, h, i, j, mask_view, mask_keys));
+    s += bias(b, h, i, j, CLA_SEMANTICS);
 #endif
     return s;
 }

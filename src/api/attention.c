@@ -30,17 +30,18 @@ static clattn_status run(clattn_plan *plan, enum cla_operation operation, cl_com
                          const clattn_attention_args *args, cl_uint num_events, const cl_event *wait_list,
                          cl_event *event, clattn_error *error)
 {
-    CLA_TRY(cla_check_run(plan, operation, args, sizeof *args, error));
-    struct cla_run this_run = {.q_len = args->q_len, .kv_len = args->kv_len, .offset = args->offset};
-    this_run.buffer[CLA_QUERY] = args->query;
-    this_run.buffer[CLA_KEY] = args->key;
-    this_run.buffer[CLA_VALUE] = args->value;
-    this_run.buffer[CLA_OUTPUT] = args->output;
-    this_run.buffer[CLA_MASK] = args->mask;
-    this_run.buffer[CLA_KV_LENGTHS] = args->kv_lengths;
-    this_run.buffer[CLA_LSE] = args->lse;
-    this_run.buffer[CLA_SCORES] = args->scores;
-    this_run.workspace = args->workspace;
+    clattn_attention_args read;
+    CLA_TRY(cla_read_args(plan, operation, args, &read, sizeof read, "clattn_attention_args", error));
+    struct cla_run this_run = {.q_len = read.q_len, .kv_len = read.kv_len, .offset = read.offset};
+    this_run.buffer[CLA_QUERY] = read.query;
+    this_run.buffer[CLA_KEY] = read.key;
+    this_run.buffer[CLA_VALUE] = read.value;
+    this_run.buffer[CLA_OUTPUT] = read.output;
+    this_run.buffer[CLA_MASK] = read.mask;
+    this_run.buffer[CLA_KV_LENGTHS] = read.kv_lengths;
+    this_run.buffer[CLA_LSE] = read.lse;
+    this_run.buffer[CLA_SCORES] = read.scores;
+    this_run.workspace = read.workspace;
     return cla_plan_run(plan, queue, &this_run, num_events, wait_list, event, error);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "api/entry.h"
 #include "util/error.h"
+#include "util/struct_size.h"
 #include <stdlib.h>
 
 struct host_run {
@@ -126,23 +127,22 @@ clattn_status clattn_attention_host(clattn_context *context, const clattn_attent
                                     const clattn_attention_host_args *args, clattn_error *error)
 {
     CLA_CHECK(desc != NULL, error, "desc is NULL");
-    CLA_CHECK(args != NULL, error, "args is NULL");
-    CLA_CHECK(args->struct_size >= sizeof *args, error, "args.struct_size is %zu: expected %zu, as set by init",
-              args->struct_size, sizeof *args);
+    clattn_attention_host_args read;
+    CLA_TRY(cla_struct_read(args, sizeof read, &read, sizeof read, "clattn_attention_host_args", error));
     struct host_run host = {.context = context};
-    host.input[CLA_QUERY] = args->query;
-    host.input[CLA_KEY] = args->key;
-    host.input[CLA_VALUE] = args->value;
-    host.input[CLA_MASK] = args->mask;
-    host.input[CLA_KV_LENGTHS] = args->kv_lengths;
-    host.output[CLA_OUTPUT] = args->output;
-    host.output[CLA_LSE] = args->lse;
-    host.output[CLA_SCORES] = args->scores;
+    host.input[CLA_QUERY] = read.query;
+    host.input[CLA_KEY] = read.key;
+    host.input[CLA_VALUE] = read.value;
+    host.input[CLA_MASK] = read.mask;
+    host.input[CLA_KV_LENGTHS] = read.kv_lengths;
+    host.output[CLA_OUTPUT] = read.output;
+    host.output[CLA_LSE] = read.lse;
+    host.output[CLA_SCORES] = read.scores;
 
     struct cla_problem problem;
     CLA_TRY(cla_problem_from_attention(desc, &problem, error));
     CLA_TRY(check_pointers(&problem, &host, error));
-    CLA_TRY(check_lengths(&problem, args->kv_lengths, error));
+    CLA_TRY(check_lengths(&problem, read.kv_lengths, error));
     clattn_context *own = NULL;
     if (context == NULL) {
         CLA_TRY(clattn_context_create_default(NULL, NULL, &own, error));

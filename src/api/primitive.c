@@ -15,11 +15,12 @@ clattn_status clattn_softmax_plan_create(clattn_context *context, const clattn_s
 clattn_status clattn_softmax_run(clattn_plan *plan, cl_command_queue queue, const clattn_softmax_args *args,
                                  cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
-    CLA_TRY(cla_check_run(plan, CLA_OP_SOFTMAX, args, sizeof *args, error));
-    struct cla_run run = {.q_len = args->q_len, .kv_len = args->kv_len};
-    run.buffer[CLA_SCORES] = args->scores;
-    run.buffer[CLA_WEIGHTS] = args->weights;
-    run.buffer[CLA_LSE] = args->lse;
+    clattn_softmax_args read;
+    CLA_TRY(cla_read_args(plan, CLA_OP_SOFTMAX, args, &read, sizeof read, "clattn_softmax_args", error));
+    struct cla_run run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    run.buffer[CLA_SCORES] = read.scores;
+    run.buffer[CLA_WEIGHTS] = read.weights;
+    run.buffer[CLA_LSE] = read.lse;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
 }
 
@@ -36,10 +37,11 @@ clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_queue queue,
                                       cl_uint num_events, const cl_event *wait_list, cl_event *event,
                                       clattn_error *error)
 {
-    CLA_TRY(cla_check_run(plan, CLA_OP_WEIGHTED_SUM, args, sizeof *args, error));
-    struct cla_run run = {.q_len = args->q_len, .kv_len = args->kv_len};
-    run.buffer[CLA_WEIGHTS] = args->weights;
-    run.buffer[CLA_VALUE] = args->value;
-    run.buffer[CLA_OUTPUT] = args->output;
+    clattn_weighted_sum_args read;
+    CLA_TRY(cla_read_args(plan, CLA_OP_WEIGHTED_SUM, args, &read, sizeof read, "clattn_weighted_sum_args", error));
+    struct cla_run run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    run.buffer[CLA_WEIGHTS] = read.weights;
+    run.buffer[CLA_VALUE] = read.value;
+    run.buffer[CLA_OUTPUT] = read.output;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
 }

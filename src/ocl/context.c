@@ -65,12 +65,17 @@ clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const c
         free(made);
         return status;
     }
+    if (pthread_mutex_init(&made->lock, NULL) != 0) {
+        clReleaseContext(cl_ctx);
+        clReleaseDevice(device);
+        free(made);
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the lock of a context");
+    }
     atomic_init(&made->references, 1);
     made->process = cla_os_process();
     made->cl_ctx = cl_ctx;
     made->log = settings.log;
     made->log_data = settings.log_data;
-    pthread_mutex_init(&made->lock, NULL);
     *context = made;
     return CLATTN_SUCCESS;
 }

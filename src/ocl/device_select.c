@@ -32,8 +32,7 @@ struct selector {
 
 /* ---- what there is -------------------------------------------------------------------------------------------- */
 
-static clattn_status add_platform(struct listing *listing, cl_platform_id platform, int64_t number,
-                                  clattn_error *error)
+static clattn_status add_platform(struct listing *listing, cl_platform_id platform, int64_t number, clattn_error *error)
 {
     cl_uint count = 0;
     /* Anything but success means no device here. A broken driver must not hide the devices of another. */
@@ -200,8 +199,8 @@ static clattn_status explain(const char *text, const struct listing *listing, co
         cla_text_add(&names, "%s%d:%d %s", i == 0 ? "" : ", ", (int)candidate->platform, (int)candidate->number,
                      candidate->device.info.name);
     }
-    clattn_status status = cla_fail(error, CLATTN_ERROR_NO_DEVICE, "no OpenCL device for %s: expected one of %s", quoted,
-                                    names.length > 0 && !names.failed ? names.data : "none that there are");
+    clattn_status status = cla_fail(error, CLATTN_ERROR_NO_DEVICE, "no OpenCL device for %s: expected one of %s",
+                                    quoted, names.data != NULL ? names.data : "those listed by OpenCL");
     cla_text_free(&names);
     return status;
 }
@@ -214,8 +213,8 @@ static clattn_status choose(const char *text, const struct selector *selector, c
 
     if (listing->count == 0)
         return cla_fail(error, CLATTN_ERROR_NO_DEVICE,
-                        "no OpenCL device on %d platforms: install a driver package for what this machine has, or "
-                        "pocl-opencl-icd for its CPU",
+                        "none of the OpenCL platforms (%d) has a device: install the driver package for the one that "
+                        "this machine has, or pocl-opencl-icd for its CPU",
                         (int)listing->num_platforms);
     for (size_t i = 0; i < listing->count; i++) {
         const struct candidate *candidate = &listing->candidates[i];
@@ -225,8 +224,8 @@ static clattn_status choose(const char *text, const struct selector *selector, c
         bool usable = candidate->device.info.verdict != CLATTN_VERDICT_UNUSABLE || selector->kind == PLACE;
         if (!usable && unusable == NULL)
             unusable = candidate;
-        if (usable && (best == NULL || (selector->kind == ANY &&
-                                        rank(candidate->device.info.type) < rank(best->device.info.type))))
+        if (usable && (best == NULL ||
+                       (selector->kind == ANY && rank(candidate->device.info.type) < rank(best->device.info.type))))
             best = candidate;
     }
     if (best == NULL)

@@ -45,7 +45,8 @@ static char *build_log(cl_program program, cl_device_id device)
     return log;
 }
 
-/* The line of a log that is worth a message of one line: the first that speaks of an error, else the first not blank. */
+/* The line of a log that is worth a message of one line: the first that speaks of an error, else the first not blank.
+ */
 static const char *telling_line(const char *log, int *length)
 {
     const char *line = strstr(log, "error");
@@ -88,7 +89,8 @@ static clattn_status build(clattn_context *context, const char *file, const char
     if (status == CLATTN_SUCCESS && all_options.failed)
         status = cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for build options");
     if (status == CLATTN_SUCCESS) {
-        made = clCreateProgramWithSource(context->cl_ctx, 1, (const char *const *)&source.data, &source.length, &code);
+        const char *text = source.data;
+        made = clCreateProgramWithSource(context->cl_ctx, 1, &text, &source.length, &code);
         if (made == NULL)
             status = cla_fail_cl(error, code, "clCreateProgramWithSource");
     }
@@ -112,51 +114,60 @@ static clattn_status build(clattn_context *context, const char *file, const char
     return status;
 }
 
-/*
- * The program for `key`, built now if it was not before. Failures are not kept: what failed for lack of memory may
- * succeed the next time. The context's lock is held. On success the program has `key`.
- */
-static clattn_status find_or_build(clattn_context *context, const char *file, const char *options, char *key,
-                                   cl_program *program, bool *key_taken, clattn_error *error)
+/* Failures are not kept: what failed for lack of memory may succeed the next time. */
+static clattn_status add(clattn_context *context, const char *file, const char *options, const char *key,
+                         cl_program *program, clattn_error *error)
 {
-    for (const struct cla_program *known = context->programs; known != NULL; known = known->next) {
-        if (strcmp(known->key, key) == 0) {
-            *program = known->program;
-            return CLATTN_SUCCESS;
-        }
-    }
     struct cla_program *entry = calloc(1, sizeof *entry);
-    if (entry == NULL)
-        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for a program");
-    clattn_status status = build(context, file, options, key, &entry->program, error);
+    char *own_key = strdup(key);
+    clattn_status status = CLATTN_SUCCESS;
+
+    if (entry == NULL || own_key == NULL)
+        status = cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for a program");
+    if (status == CLATTN_SUCCESS)
+        status = build(context, file, options, key, program, error);
     if (status != CLATTN_SUCCESS) {
+        free(own_key);
         free(entry);
         return status;
     }
-    entry->key = key;
+    entry->key = own_key;
+    entry->program = *program;
     entry->next = context->programs;
     context->programs = entry;
-    *program = entry->program;
-    *key_taken = true;
     return CLATTN_SUCCESS;
+}
+
+/* The context's lock is held. */
+static clattn_status find_or_add(clattn_context *context, const char *file, const char *options, cl_program *program,
+                                 clattn_error *error)
+{
+    struct cla_text key = {0};
+    clattn_status status = CLATTN_SUCCESS;
+
+    cla_text_add(&key, "%s %s", file, options);
+    if (key.failed)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for build options");
+    const struct cla_program *entry = context->programs;
+    while (entry != NULL && strcmp(entry->key, key.data) != 0)
+        entry = entry->next;
+    if (entry != NULL)
+        *program = entry->program;
+    else
+        status = add(context, file, options, key.data, program, error);
+    cla_text_free(&key);
+    return status;
 }
 
 clattn_status cla_context_kernel(clattn_context *context, const char *file, const char *options,
                                  const char *kernel_name, cl_kernel *kernel, clattn_error *error)
 {
-    struct cla_text key = {0};
     cl_program program = NULL;
-    bool key_taken = false;
 
     CLA_TRY(cla_context_check_process(context, error));
-    cla_text_add(&key, "%s %s", file, options);
-    if (key.failed)
-        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for build options");
     pthread_mutex_lock(&context->lock);
-    clattn_status status = find_or_build(context, file, options, key.data, &program, &key_taken, error);
+    clattn_status status = find_or_add(context, file, options, &program, error);
     pthread_mutex_unlock(&context->lock);
-    if (!key_taken)
-        cla_text_free(&key);
     CLA_TRY(status);
 
     cl_int code;

@@ -13,7 +13,8 @@ static int64_t type_of(const struct cla_problem *problem, enum cla_operand opera
     return problem->tensor[operand].present ? (int64_t)problem->tensor[operand].dtype : (int64_t)CLATTN_F32;
 }
 
-void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile)
+void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile,
+                        int lanes)
 {
     static const struct cla_tile smallest = {1, 1, 4};
     const struct cla_tile *block = tile != NULL ? tile : &smallest;
@@ -30,6 +31,7 @@ void cla_common_options(struct cla_text *options, const struct cla_problem *prob
     cla_option(options, "CLA_WIDTH", block->width);
     cla_option(options, "CLA_HEIGHT", block->height);
     cla_option(options, "CLA_CHUNK", block->chunk);
+    cla_option(options, "CLA_LANES", lanes);
 }
 
 void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem)

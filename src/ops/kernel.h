@@ -7,8 +7,10 @@
 #include "select/tiles.h"
 #include "util/text.h"
 
-/* "-D" options of cl/lib/types.cl and visible.cl for the problem, and of block.cl for the tile (NULL: the smallest). */
-void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile);
+/* "-D" options of cl/lib/types.cl and visible.cl for the problem, of block.cl for the tile (NULL: the
+ * smallest) and of exp2.cl for vectors of `lanes` floats. */
+void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile,
+                        int lanes);
 
 /* Appends one " -D NAME=value". */
 void cla_option(struct cla_text *options, const char *name, int64_t value);

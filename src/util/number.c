@@ -74,6 +74,10 @@ bool cla_parse_float(const char *text, size_t length, float *value)
 
 const char *cla_format_float(char text[CLA_FLOAT_TEXT], float value)
 {
+    if (value == truncf(value) && fabsf(value) < 1e9f) { /* 50, where %g would say 5e+01; no point to put back */
+        snprintf(text, CLA_FLOAT_TEXT, "%.0f", (double)value);
+        return text;
+    }
     for (int precision = 1; precision <= 9; precision++) { /* 9 digits tell any two floats apart */
         char printed[CLA_FLOAT_TEXT], *to = text;
         bool point = false;

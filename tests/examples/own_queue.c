@@ -73,7 +73,7 @@ int main(void)
     desc.scale = 1; /* not the default, 1 / sqrt(64) */
     clattn_plan *plan = NULL;
     check(clattn_attention_plan_create(attention, &desc, &plan, &error) == CLATTN_SUCCESS, error.message);
-    printf("%s\n", clattn_plan_describe(plan));
+    printf("%s", clattn_plan_describe(plan));
 
     /* The keys arrive while the queue is being filled: every step waits for their event and for nothing else. */
     cl_event keys_written, done[STEPS];

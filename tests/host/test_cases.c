@@ -86,6 +86,7 @@ static void filters_select(void **state)
     assert_true(case_get(3, &c));
     assert_true(case_matches(&c, 3, NULL) && case_matches(&c, 3, "") && case_matches(&c, 3, "small/003"));
     assert_true(case_matches(&c, 3, "3-3") && case_matches(&c, 3, "0-10") && case_matches(&c, 3, "small"));
+    assert_true(case_matches(&c, 3, "1/2") && !case_matches(&c, 3, "0/2") && case_matches(&c, 3, "0/3"));
     assert_false(case_matches(&c, 3, "4-9") || case_matches(&c, 3, "pair") || case_matches(&c, 3, "0-2"));
 }
 

@@ -18,7 +18,7 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_tile *til
     const struct cla_problem *problem = &plan->problem;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, tile);
+    cla_common_options(&options, problem, tile, 4);
     cla_option(&options, "CLA_HEAD_DIM", problem->head_dim);
     cla_option(&options, "CLA_VALUE_DIM", problem->value_dim);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Devices and contexts: facts, selectors and their errors, own OpenCL objects, the log, programs shared, fork. */
+#include <clattn/clattn.h>
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *program; /* argv[0] */
+
+static cl_device_id any_device(void)
+{
+    cl_device_id device = NULL;
+    clattn_error error;
+    if (clattn_device_select("any", &device, &error) != CLATTN_SUCCESS)
+        fail_msg("%s", error.message);
+    return device;
+}
+
+static clattn_device_info info_of(cl_device_id device)
+{
+    clattn_device_info info;
+    clattn_device_info_init(&info);
+    assert_int_equal(clattn_device_query(device, &info, NULL), CLATTN_SUCCESS);
+    return info;
+}
+
+/* The status and, in its message, each of up to two texts. */
+static void expect(clattn_status got, const clattn_error *error, clattn_status status, const char *first,
+                   const char *second)
+{
+    assert_int_equal(got, status);
+    assert_int_equal(error->status, status);
+    if (strstr(error->message, first) == NULL || strstr(error->message, second) == NULL)
+        fail_msg("the message is \"%s\": expected \"%s\" and \"%s\" in it", error->message, first, second);
+}
+
+/* ---- devices -------------------------------------------------------------------------------------------------- */
+
+static void facts_are_the_driver_s(void **state)
+{
+    cl_device_id device = any_device();
+    clattn_device_info info = info_of(device);
+    char text[sizeof info.name] = "";
+    cl_uint units = 0;
+    cl_ulong memory = 0;
+    cl_device_type type = 0;
+    (void)state;
+
+    clGetDeviceInfo(device, CL_DEVICE_NAME, sizeof text, text, NULL);
+    assert_string_equal(info.name, text);
+    clGetDeviceInfo(device, CL_DEVICE_VERSION, sizeof text, text, NULL);
+    assert_string_equal(info.opencl, text);
+    clGetDeviceInfo(device, CL_DRIVER_VERSION, sizeof text, text, NULL);
+    assert_string_equal(info.driver, text);
+    clGetDeviceInfo(device, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL);
+    assert_int_equal(info.compute_units, units);
+    clGetDeviceInfo(device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof memory, &memory, NULL);
+    assert_int_equal(info.local_memory, memory);
+    clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof memory, &memory, NULL);
+    assert_int_equal(info.largest_buffer, memory);
+    clGetDeviceInfo(device, CL_DEVICE_TYPE, sizeof type, &type, NULL);
+    assert_int_equal(info.type, type);
+    assert_int_equal(info.device_class == CLATTN_DEVICE_CLASS_CPU, (type & CL_DEVICE_TYPE_GPU) == 0);
+    assert_int_equal(info.struct_size, sizeof info);
+
+    assert_int_not_equal(info.verdict, CLATTN_VERDICT_UNUSABLE); /* or "any" would not have found it */
+    assert_int_equal(info.reason[0] == 0, info.verdict == CLATTN_VERDICT_READY);
+    assert_true(info.has_sub_groups || info.sub_group == 0);
+}
+
+static void query_refuses_misuse(void **state)
+{
+    cl_device_id device = any_device();
+    clattn_device_info info;
+    clattn_error error;
+    (void)state;
+
+    clattn_device_info_init(&info);
+    expect(clattn_device_query(NULL, &info, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "device", "NULL");
+    expect(clattn_device_query(device, NULL, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "info", "NULL");
+    info.struct_size = sizeof info - 1;
+    expect(clattn_device_query(device, &info, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "struct_size",
+           "expected");
+    assert_int_equal(info.name[0], 0);
+}
+
+/* A program compiled with a later header, whose struct has more fields. */
+static void query_fills_what_it_knows_of_a_later_struct(void **state)
+{
+    struct {
+        clattn_device_info info;
+        uint64_t later;
+    } longer;
+    (void)state;
+    memset(&longer, 0, sizeof longer);
+    longer.info.struct_size = sizeof longer;
+    assert_int_equal(clattn_device_query(any_device(), &longer.info, NULL), CLATTN_SUCCESS);
+    assert_int_equal(longer.info.struct_size, sizeof longer);
+    assert_string_equal(longer.info.name, info_of(any_device()).name);
+    assert_int_equal(longer.later, 0);
+}
+
+/* ---- selectors ------------------------------------------------------------------------------------------------ */
+
+static cl_device_id listed(cl_uint platform, cl_uint number)
+{
+    cl_platform_id platforms[64];
+    cl_device_id devices[64];
+    cl_uint num_platforms = 0, num_devices = 0;
+    assert_int_equal(clGetPlatformIDs(64, platforms, &num_platforms), CL_SUCCESS);
+    assert_true(platform < num_platforms);
+    assert_int_equal(clGetDeviceIDs(platforms[platform], CL_DEVICE_TYPE_ALL, 64, devices, &num_devices), CL_SUCCESS);
+    assert_true(number < num_devices);
+    return devices[number];
+}
+
+static void selectors_find(void **state)
+{
+    cl_device_id device = NULL;
+    cl_device_id any = any_device();
+    clattn_device_info info = info_of(any);
+    char name[sizeof info.name + 8] = "name=";
+    const char *type = (info.type & CL_DEVICE_TYPE_GPU) != 0           ? "gpu"
+                       : (info.type & CL_DEVICE_TYPE_ACCELERATOR) != 0 ? "accelerator"
+                                                                       : "cpu";
+    (void)state;
+
+    unsetenv("CLATTN_DEVICE");
+    assert_int_equal(clattn_device_select(NULL, &device, NULL), CLATTN_SUCCESS);
+    assert_ptr_equal(device, any);
+    assert_int_equal(clattn_device_select("", &device, NULL), CLATTN_SUCCESS);
+    assert_ptr_equal(device, any);
+    assert_int_equal(clattn_device_select(type, &device, NULL), CLATTN_SUCCESS);
+    assert_ptr_equal(device, any); /* the first of the best type is the first of that type */
+    assert_int_equal(clattn_device_select("0:0", &device, NULL), CLATTN_SUCCESS);
+    assert_ptr_equal(device, listed(0, 0));
+
+    /* The end of the name, upper and lower case exchanged. */
+    strcat(name, info.name + strlen(info.name) / 2);
+    for (char *c = name + 5; *c != 0; c++)
+        *c = (char)(isupper((unsigned char)*c) ? tolower((unsigned char)*c) : toupper((unsigned char)*c));
+    assert_int_equal(clattn_device_select(name, &device, NULL), CLATTN_SUCCESS);
+    assert_non_null(strstr(info_of(device).name, info.name + strlen(info.name) / 2));
+}
+
+static void selectors_are_refused(void **state)
+{
+    static const char *const malformed[] = {
+        "xyz", "GPU", "0", "0:", ":0", "-1:0", "0:0x", "0:-1", "name=", "gpu ", "99999999999999999999:0"};
+    cl_device_id device = NULL;
+    clattn_error error;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++)
+        expect(clattn_device_select(malformed[i], &device, &error), &error, CLATTN_ERROR_INVALID_VALUE, malformed[i],
+               "expected any, gpu, cpu");
+    expect(clattn_device_select("\x1b\n", &device, &error), &error, CLATTN_ERROR_INVALID_VALUE, "\\x1b", "\\x0a");
+    expect(clattn_device_select("99:0", &device, &error), &error, CLATTN_ERROR_NO_DEVICE, "99:0", "0:0");
+    expect(clattn_device_select("0:99", &device, &error), &error, CLATTN_ERROR_NO_DEVICE, "0:99", "0:0");
+    expect(clattn_device_select("name=no such device", &device, &error), &error, CLATTN_ERROR_NO_DEVICE,
+           "name=no such device", info_of(any_device()).name);
+    assert_null(device);
+    expect(clattn_device_select("any", NULL, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "device", "NULL");
+}
+
+static void the_environment_is_the_default(void **state)
+{
+    cl_device_id device = NULL;
+    clattn_error error;
+    (void)state;
+
+    setenv("CLATTN_DEVICE", "nonsense", 1);
+    expect(clattn_device_select(NULL, &device, &error), &error, CLATTN_ERROR_INVALID_VALUE, "CLATTN_DEVICE",
+           "nonsense");
+    expect(clattn_device_select("", &device, &error), &error, CLATTN_ERROR_INVALID_VALUE, "CLATTN_DEVICE", "nonsense");
+    assert_int_equal(clattn_device_select("any", &device, NULL), CLATTN_SUCCESS); /* what is given counts */
+    setenv("CLATTN_DEVICE", "0:0", 1);
+    assert_int_equal(clattn_device_select(NULL, &device, NULL), CLATTN_SUCCESS);
+    assert_ptr_equal(device, listed(0, 0));
+    unsetenv("CLATTN_DEVICE");
+}
+
+/* The loader reads its configuration once, so this needs a process of its own: see without_platform. */
+static void no_platform_names_packages(void **state)
+{
+    char folder[] = "/tmp/clattn-no-icd-XXXXXX";
+    int ended;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setenv("OCL_ICD_VENDORS", folder, 1);
+        setenv("OPENCL_VENDOR_PATH", folder, 1); /* the same for another loader */
+        unsetenv("OCL_ICD_FILENAMES");
+        execl(program, program, "without-platform", (char *)NULL);
+        _exit(99);
+    }
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    rmdir(folder);
+    assert_true(WIFEXITED(ended));
+    assert_int_equal(WEXITSTATUS(ended), 0);
+}
+
+static int without_platform(void)
+{
+    cl_device_id device = NULL;
+    clattn_context *context = NULL;
+    clattn_error error;
+    bool right = clattn_device_select("any", &device, &error) == CLATTN_ERROR_NO_DEVICE && device == NULL &&
+                 strstr(error.message, "pocl-opencl-icd") != NULL &&
+                 strstr(error.message, "intel-opencl-icd") != NULL &&
+                 clattn_context_create_default(NULL, NULL, &context, &error) == CLATTN_ERROR_NO_DEVICE &&
+                 context == NULL && strstr(error.message, "install") != NULL;
+    if (!right)
+        fprintf(stderr, "without a platform: \"%s\"\n", error.message);
+    return right ? 0 : 1;
+}
+
+/* ---- contexts ------------------------------------------------------------------------------------------------- */
+
+static cl_uint references(cl_context cl_ctx)
+{
+    cl_uint count = 0;
+    clGetContextInfo(cl_ctx, CL_CONTEXT_REFERENCE_COUNT, sizeof count, &count, NULL);
+    return count;
+}
+
+static void the_caller_s_objects_are_retained(void **state)
+{
+    cl_int code;
+    cl_device_id device = any_device();
+    cl_context cl_ctx = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
+    clattn_context *context = NULL;
+    (void)state;
+
+    assert_non_null(cl_ctx);
+    cl_uint before = references(cl_ctx);
+    assert_int_equal(clattn_context_create(cl_ctx, device, NULL, &context, NULL), CLATTN_SUCCESS);
+    assert_int_equal(references(cl_ctx), before + 1);
+    assert_ptr_equal(clattn_context_cl_context(context), cl_ctx);
+    assert_ptr_equal(clattn_context_cl_device(context), device);
+    clattn_context_release(context);
+    assert_int_equal(references(cl_ctx), before);
+    clReleaseContext(cl_ctx);
+    clattn_context_release(NULL);
+}
+
+static void contexts_refuse_misuse(void **state)
+{
+    cl_int code;
+    cl_device_id device = any_device();
+    cl_context cl_ctx = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
+    cl_uint before = references(cl_ctx);
+    clattn_context *context = NULL;
+    clattn_context_desc desc;
+    clattn_error error;
+    int not_a_device = 0; /* never followed: only compared with the devices of the context */
+    (void)state;
+
+    expect(clattn_context_create(NULL, device, NULL, &context, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "cl_ctx",
+           "NULL");
+    expect(clattn_context_create(cl_ctx, NULL, NULL, &context, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "device",
+           "NULL");
+    expect(clattn_context_create(cl_ctx, device, NULL, NULL, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "context",
+           "NULL");
+    expect(clattn_context_create(cl_ctx, (cl_device_id)(void *)&not_a_device, NULL, &context, &error), &error,
+           CLATTN_ERROR_INVALID_ARGUMENT, "device", "expected one of the 1");
+    memset(&desc, 0, sizeof desc);
+    expect(clattn_context_create(cl_ctx, device, &desc, &context, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT,
+           "clattn_context_desc.struct_size", "0");
+    expect(clattn_context_create_default("nonsense", NULL, &context, &error), &error, CLATTN_ERROR_INVALID_VALUE,
+           "nonsense", "expected");
+    expect(clattn_context_create_default(NULL, NULL, NULL, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "context",
+           "NULL");
+    assert_null(context);
+    assert_int_equal(references(cl_ctx), before);
+    clReleaseContext(cl_ctx);
+}
+
+struct record {
+    int builds;
+    int calls;
+};
+
+static void count_log(clattn_log_level level, const char *text, void *user_data)
+{
+    struct record *record = user_data;
+    record->calls++;
+    if (level == CLATTN_LOG_INFO && strstr(text, "built in") != NULL)
+        record->builds++;
+}
+
+static clattn_plan *make_plan(clattn_context *context)
+{
+    clattn_softmax_desc desc;
+    clattn_plan *plan = NULL;
+    clattn_error error;
+    clattn_softmax_desc_init(&desc);
+    desc.batch = desc.heads = 1;
+    desc.q_len = desc.kv_len = 8;
+    if (clattn_softmax_plan_create(context, &desc, &plan, &error) != CLATTN_SUCCESS)
+        fail_msg("%s", error.message);
+    return plan;
+}
+
+static void plans_of_a_context_share_programs(void **state)
+{
+    struct record record = {0}, other_record = {0};
+    clattn_context_desc desc;
+    clattn_context *context = NULL, *other = NULL;
+    (void)state;
+
+    clattn_context_desc_init(&desc);
+    desc.log = count_log;
+    desc.log_data = &record;
+    assert_int_equal(clattn_context_create_default(NULL, &desc, &context, NULL), CLATTN_SUCCESS);
+    desc.log_data = &other_record;
+    assert_int_equal(clattn_context_create_default(NULL, &desc, &other, NULL), CLATTN_SUCCESS);
+    assert_int_equal(record.builds, 0); /* a context builds nothing */
+
+    clattn_plan *first = make_plan(context);
+    int builds = record.builds;
+    assert_true(builds > 0);
+    clattn_plan *second = make_plan(context);
+    assert_int_equal(record.builds, builds);
+    assert_int_equal(other_record.calls, 0); /* messages go to the context that they are about */
+    clattn_plan *third = make_plan(other);
+    assert_int_equal(other_record.builds, builds);
+
+    clattn_context_release(context); /* before its plans */
+    clattn_plan_release(first);
+    clattn_plan_release(second);
+    clattn_plan_release(third);
+    clattn_context_release(other);
+}
+
+static void a_forked_child_is_refused(void **state)
+{
+    clattn_context *context = NULL;
+    int ended;
+    (void)state;
+
+    assert_int_equal(clattn_context_create_default(NULL, NULL, &context, NULL), CLATTN_SUCCESS);
+    clattn_plan *plan = make_plan(context);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        clattn_softmax_desc desc;
+        clattn_plan *none = NULL;
+        clattn_error error;
+        clattn_softmax_desc_init(&desc);
+        desc.batch = desc.heads = 1;
+        desc.q_len = desc.kv_len = 8;
+        clattn_status status = clattn_softmax_plan_create(context, &desc, &none, &error);
+        bool refused = status == CLATTN_ERROR_FORKED && none == NULL && strstr(error.message, "fork") != NULL;
+        clattn_plan_release(plan); /* giving them back is no use of the driver */
+        clattn_context_release(context);
+        _exit(refused ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_true(WIFEXITED(ended));
+    assert_int_equal(WEXITSTATUS(ended), 0);
+    clattn_plan_release(plan);
+    clattn_context_release(context);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(facts_are_the_driver_s),
+        cmocka_unit_test(query_refuses_misuse),
+        cmocka_unit_test(query_fills_what_it_knows_of_a_later_struct),
+        cmocka_unit_test(selectors_find),
+        cmocka_unit_test(selectors_are_refused),
+        cmocka_unit_test(the_environment_is_the_default),
+        cmocka_unit_test(no_platform_names_packages),
+        cmocka_unit_test(the_caller_s_objects_are_retained),
+        cmocka_unit_test(contexts_refuse_misuse),
+        cmocka_unit_test(plans_of_a_context_share_programs),
+        cmocka_unit_test(a_forked_child_is_refused),
+    };
+    program = argv[0];
+    if (argc > 1 && strcmp(argv[1], "without-platform") == 0)
+        return without_platform();
+    unsetenv("CLATTN_DEVICE");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A device for tests, and one run of attention on it: buffers made from host arrays, the run, everything read back.
+ * Which device: that of the environment variable CLATTN_DEVICE, by the library's own rules.
+ */
+#ifndef CLATTN_TESTS_HARNESS_H
+#define CLATTN_TESTS_HARNESS_H
+
+#include "arrays.h"
+
+struct harness {
+    clattn_context *context;
+    cl_context cl_ctx;
+    cl_device_id device;
+    cl_command_queue queue;
+    clattn_device_info info;
+};
+
+/* For cmocka's group setup and teardown: *state is a struct harness *. Fails where there is no usable device. */
+int harness_setup(void **state);
+int harness_teardown(void **state);
+
+/* The buffers of a run, one for each block of the arrays. */
+struct harness_buffers {
+    cl_mem mem[NUM_ARRAYS];
+};
+
+/* Every function below fails the current test where OpenCL does not do what it should. */
+void harness_buffers_create(const struct harness *harness, const struct arrays *arrays,
+                            struct harness_buffers *buffers);
+void harness_buffers_release(struct harness_buffers *buffers);
+void harness_write(const struct harness *harness, const struct harness_buffers *buffers, const struct arrays *arrays);
+void harness_read(const struct harness *harness, const struct harness_buffers *buffers, struct arrays *arrays);
+
+/* The arguments of a run of `plan` on these buffers with the lengths and the offset of the case. */
+clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays *arrays,
+                                   const struct harness_buffers *buffers);
+
+/* A plan for the case on `variant` (NULL: the library's choice). Fails the test unless it succeeds. */
+clattn_plan *harness_plan(const struct harness *harness, const struct test_case *c, const char *variant);
+
+/*
+ * All of it: buffers, one run, waiting, reading back into `arrays`. The run must succeed, and change nothing but
+ * outputs; then true. Otherwise false and a message.
+ */
+bool harness_run(const struct harness *harness, clattn_plan *plan, struct arrays *arrays, char message[600]);
+
+/* The test ends here, with `format`, unless `status` is CLATTN_SUCCESS. */
+void harness_check(clattn_status status, const clattn_error *error, const char *what);
+
+#endif

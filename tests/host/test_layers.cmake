@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+# Who may include what.
+#
+#   - A folder of src/ includes only from itself and from the folders named for it below.
+#   - util and ocl know nothing of attention: of the public headers they include base.h alone.
+#   - The tool, the examples and the tests of behaviour see public headers only, besides what lies beside them and,
+#     for the tool and the tests, the oracle and what else tests/ shares.
+cmake_minimum_required(VERSION 3.25)
+
+set(util_sees)
+set(ocl_sees util)
+set(problem_sees util)
+set(run_sees util ocl problem)
+set(select_sees util ocl problem)
+set(ops_sees util ocl problem run select)
+set(api_sees util ocl problem run select ops)
+set(layers util ocl problem run select ops api)
+
+# Sets `out` to what `file` includes, "..." and <...> alike, without the marks.
+function(includes_of out file)
+    file(STRINGS ${file} lines REGEX "^[ \t]*#[ \t]*include")
+    list(TRANSFORM lines REPLACE "^[ \t]*#[ \t]*include[ \t]*[\"<]([^\">]*)[\">].*" "\\1")
+    set(${out} ${lines} PARENT_SCOPE)
+endfunction()
+
+set(checked 0)
+file(GLOB_RECURSE files RELATIVE ${SOURCE}/src ${SOURCE}/src/*.[ch])
+foreach(file IN LISTS files)
+    string(REGEX REPLACE "/.*" "" layer ${file})
+    if(NOT layer IN_LIST layers)
+        message(SEND_ERROR "src/${file} is in no layer: expected one of ${layers}")
+        continue()
+    endif()
+    includes_of(includes ${SOURCE}/src/${file})
+    foreach(include IN LISTS includes)
+        math(EXPR checked "${checked} + 1")
+        if(include MATCHES "\\.\\.")
+            message(SEND_ERROR "src/${file} includes ${include}: expected a path below src/")
+        endif()
+        if(include MATCHES "^clattn/" AND NOT include STREQUAL "clattn/base.h" AND layer MATCHES "^(util|ocl)$")
+            message(SEND_ERROR "src/${file} includes ${include}: ${layer} knows nothing of attention")
+        endif()
+        string(REGEX REPLACE "/.*" "" other ${include})
+        if(other IN_LIST layers AND NOT other STREQUAL layer AND NOT other IN_LIST ${layer}_sees)
+            message(SEND_ERROR "src/${file} includes ${include}: ${layer} may include from ${${layer}_sees}")
+        endif()
+    endforeach()
+endforeach()
+
+file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/tools/*.[ch] ${SOURCE}/tests/*.[ch])
+list(FILTER files EXCLUDE REGEX "^tests/(host|device/internal_)")
+foreach(file IN LISTS files)
+    includes_of(includes ${SOURCE}/${file})
+    foreach(include IN LISTS includes)
+        math(EXPR checked "${checked} + 1")
+        string(REGEX REPLACE "/.*" "" other ${include})
+        if(include MATCHES "\\.\\./src|^src/" OR (other IN_LIST layers AND include MATCHES "/"))
+            message(SEND_ERROR "${file} includes ${include}: expected public headers only")
+        endif()
+        if(file MATCHES "^tests/examples/" AND include MATCHES "(oracle|compare)\\.h$")
+            message(SEND_ERROR "${file} includes ${include}: an example stands alone")
+        endif()
+    endforeach()
+endforeach()
+if(checked LESS 20)
+    message(SEND_ERROR "only ${checked} includes found below ${SOURCE}")
+endif()

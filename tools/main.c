@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program `clattn`: finds the subcommand and hands over to it. */
+#include "options.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+extern const struct command devices_command, run_command;
+
+static const struct command *const commands[] = {&devices_command, &run_command};
+
+#define NUM_COMMANDS (sizeof commands / sizeof *commands)
+
+static void print_help(void)
+{
+    printf("clattn: attention on any OpenCL device.\n\n"
+           "Examples:\n"
+           "  clattn devices\n"
+           "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"
+           "  clattn run --random b1h8q512k512d64:f32:causal --verify --time\n\n"
+           "Usage: clattn COMMAND [OPTION...]\n");
+    for (size_t i = 0; i < NUM_COMMANDS; i++)
+        printf("  %-8s  %s\n", commands[i]->name, commands[i]->summary);
+    printf("\nOptions:\n"
+           "  --help     this text; after a command, the command's\n"
+           "  --version  the version of the library\n\n"
+           "%s\n%s",
+           options_environment, options_exit_codes);
+}
+
+static enum exit_code dispatch(int argc, const char **argv)
+{
+    char names[256] = "";
+    if (argc < 2)
+        return fail(EXIT_USAGE, "expected a command; see clattn --help");
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help();
+        return EXIT_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("clattn %s\n", clattn_version_string());
+        return EXIT_DONE;
+    }
+    for (size_t i = 0; i < NUM_COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i]->name) == 0) {
+            message_set_command(commands[i]->name);
+            return commands[i]->run(commands[i], argc - 1, argv + 1);
+        }
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s%s", length > 0 ? ", " : "", commands[i]->name);
+    }
+    return fail(EXIT_USAGE, "%s is no command: expected one of these: %s", argv[1], names);
+}
+
+int main(int argc, char **argv)
+{
+    /* Where standard descriptors are closed, what is opened later must not become one of them. */
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDONLY);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor >= 0)
+        close(descriptor);
+    setlocale(LC_CTYPE, ""); /* which bytes print, and how wide; numbers keep their point */
+    enum exit_code code = dispatch(argc, (const char **)argv);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_DONE)
+        code = fail(EXIT_FAILED, "standard output cannot be written");
+    return (int)code;
+}

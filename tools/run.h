@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `clattn run` in parts: the command line becomes a request, a request becomes arrays, a run becomes a report. */
+#ifndef TOOL_RUN_H
+#define TOOL_RUN_H
+
+#include "arrays.h"
+#include "launch.h"
+#include "options.h"
+#include "output.h"
+
+enum run_option {
+    RUN_QUERY = OPTION_HELP + 1,
+    RUN_KEY,
+    RUN_VALUE,
+    RUN_OUTPUT,
+    RUN_RANDOM,
+    RUN_SEED,
+    RUN_LAYOUT,
+    RUN_Q_HEADS,
+    RUN_KV_HEADS,
+    RUN_SCALE,
+    RUN_SOFTCAP,
+    RUN_CAUSAL,
+    RUN_WINDOW,
+    RUN_ALIGN,
+    RUN_MASK,
+    RUN_KV_LENGTHS,
+    RUN_LSE,
+    RUN_SCORES,
+    RUN_SCORES_STAGE,
+    RUN_DTYPE,
+    RUN_KERNEL,
+    RUN_DEVICE,
+    RUN_VERIFY,
+    RUN_TIME,
+    RUN_JSON,
+    RUN_VERBOSE
+};
+
+extern const struct poptOption run_options[];
+
+/* The operands that go to files. */
+#define RUN_OUTPUTS 3
+struct run_output {
+    enum operand operand;
+    enum run_option option;
+};
+extern const struct run_output run_outputs[RUN_OUTPUTS];
+
+/* What the command line asks for. Shapes are in `desc` where the problem is made up, otherwise the files have them. */
+struct request {
+    struct option_values values; /* file names and flags stay as they were given */
+    bool made_up;
+    uint64_t seed;
+    enum array_form form;
+    int64_t q_heads, kv_heads; /* 0: not given */
+    bool dtype_given;
+    clattn_dtype dtype;
+    clattn_attention_desc desc; /* scale, softcap, alignment, causality, window, lse, scores stage, variant */
+};
+
+/* Whether an option was given. */
+static inline bool requested(const struct request *request, enum run_option option)
+{
+    return request->values.text[option] != NULL;
+}
+
+/* From values to all the rest; what contradicts itself is EXIT_USAGE. */
+enum exit_code run_request(struct request *request);
+
+/* Reads or describes the inputs: desc, shapes, and the data of files. Arrays that are made up have no data yet. */
+enum exit_code run_load(const struct request *request, struct arrays *arrays);
+
+/* What there is to say about a run. */
+struct report {
+    const clattn_plan *plan;
+    clattn_device_info device;
+    bool verified; /* compared with the reference, whatever came of it */
+    bool passed;
+    double error; /* largest of the output */
+    double share; /* of the bound, largest of all outputs */
+    int64_t rows, rows_compared;
+    bool timed;
+    struct launch_time time;
+    double gflops;
+};
+
+/* Compares the outputs with the reference computation. EXIT_VERIFICATION where they are beyond the bounds. */
+enum exit_code run_verify(const struct request *request, const struct arrays *arrays, struct report *report);
+
+/* The summary for people, on standard error, and for machines, on standard output. */
+void run_summary(const struct request *request, const struct arrays *arrays, const struct report *report);
+enum exit_code run_json(const struct arrays *arrays, const struct report *report);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From files, or from the problem, to the descriptor: shapes that fit each other, or a message that names the file. */
+#include "run.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+/* "a.npy: key is float32 [1, 8, 9, 64]": how a message about a shape begins. */
+static const char *shown(const struct request *request, const struct arrays *arrays, enum operand operand,
+                         enum run_option option)
+{
+    static char text[4400]; /* a path at its longest, and a shape */
+    const struct array *array = &arrays->array[operand];
+    char shape[128];
+    npy_describe(array->file_type, array->rank, array->shape, shape, sizeof shape);
+    snprintf(text, sizeof text, "%s: %s is %s", request->values.text[option], operand_names[operand], shape);
+    return text;
+}
+
+/* The extents [batch, heads, length, dim] of a query, key or value file. `heads` is 0 where the file says it. */
+static enum exit_code read_extents(const struct request *request, struct arrays *arrays, enum operand operand,
+                                   enum run_option option, int64_t heads, int64_t extent[4])
+{
+    const struct array *array = &arrays->array[operand];
+    const struct array *query = &arrays->array[QUERY];
+    const int64_t *shape = array->shape;
+    if (array->rank != 3 && array->rank != 4)
+        return fail(EXIT_BAD_FILE, "%s: expected 4 dimensions, or 3 with --q-heads and --kv-heads",
+                    shown(request, arrays, operand, option));
+    if (array->rank != query->rank)
+        return fail(EXIT_BAD_FILE, "%s: expected %d dimensions, as query has", shown(request, arrays, operand, option),
+                    query->rank);
+    if (array->rank == 3 && heads == 0)
+        return fail(EXIT_USAGE, "%s, [batch, length, heads * dim]: expected --q-heads and --kv-heads with it",
+                    shown(request, arrays, operand, option));
+    if (array->rank == 3 && shape[2] % heads != 0)
+        return fail(EXIT_BAD_FILE, "%s: expected a last extent that is a multiple of %s (%" PRId64 ")",
+                    shown(request, arrays, operand, option), operand == QUERY ? "--q-heads" : "--kv-heads", heads);
+    bool heads_last = arrays->form == FORM_BSHD;
+    extent[0] = shape[0];
+    extent[1] = array->rank == 3 ? heads : shape[heads_last ? 2 : 1];
+    extent[2] = array->rank == 3 || heads_last ? shape[1] : shape[2];
+    extent[3] = array->rank == 3 ? shape[2] / heads : shape[3];
+    if (heads != 0 && extent[1] != heads)
+        return fail(EXIT_BAD_FILE, "%s: expected %" PRId64 " heads, as %s says",
+                    shown(request, arrays, operand, option), heads, operand == QUERY ? "--q-heads" : "--kv-heads");
+    if (extent[3] == 0)
+        return fail(EXIT_BAD_FILE, "%s: expected at least 1 element a head", shown(request, arrays, operand, option));
+    return EXIT_DONE;
+}
+
+/* Query, key and value, and from them the extents and types of the descriptor. */
+static enum exit_code load_tensors(const struct request *request, struct arrays *arrays)
+{
+    static const enum run_option options[] = {RUN_QUERY, RUN_KEY, RUN_VALUE};
+    clattn_attention_desc *desc = &arrays->desc;
+    int64_t extent[3][4];
+    for (enum operand operand = QUERY; operand <= VALUE; operand++) {
+        TRY(arrays_read(arrays, operand, request->values.text[options[operand]], NPY_F32 | NPY_F16));
+        TRY(read_extents(request, arrays, operand, options[operand],
+                         operand == QUERY ? request->q_heads : request->kv_heads, extent[operand]));
+    }
+    const int64_t *query = extent[QUERY], *key = extent[KEY], *value = extent[VALUE];
+    if (key[0] != query[0])
+        return fail(EXIT_BAD_FILE, "%s: expected a batch of %" PRId64 ", as query has",
+                    shown(request, arrays, KEY, RUN_KEY), query[0]);
+    if (key[1] == 0 ? query[1] != 0 : query[1] % key[1] != 0)
+        return fail(EXIT_BAD_FILE, "%s: %" PRId64 " heads; expected a divisor of the query's (%" PRId64 ")",
+                    shown(request, arrays, KEY, RUN_KEY), key[1], query[1]);
+    if (key[3] != query[3])
+        return fail(EXIT_BAD_FILE, "%s: %" PRId64 " elements a head; expected %" PRId64 ", as query has",
+                    shown(request, arrays, KEY, RUN_KEY), key[3], query[3]);
+    if (value[0] != key[0] || value[1] != key[1] || value[2] != key[2])
+        return fail(EXIT_BAD_FILE,
+                    "%s: expected batch %" PRId64 ", heads %" PRId64 " and length %" PRId64 ", as key has",
+                    shown(request, arrays, VALUE, RUN_VALUE), key[0], key[1], key[2]);
+    desc->batch = query[0];
+    desc->q_heads = query[1];
+    desc->kv_heads = key[1];
+    desc->q_len = query[2];
+    desc->kv_len = key[2];
+    desc->head_dim = query[3];
+    desc->value_dim = value[3];
+    arrays->output_type = arrays->array[QUERY].file_type;
+    clattn_dtype dtype = request->dtype_given             ? request->dtype
+                         : arrays->output_type == NPY_F16 ? CLATTN_F16
+                                                          : CLATTN_F32;
+    desc->query.dtype = desc->key.dtype = desc->value.dtype = desc->output.dtype = dtype;
+    if (arrays->array[QUERY].rank == 3)
+        arrays->form = FORM_PACKED;
+    for (enum operand operand = QUERY; operand <= VALUE; operand++)
+        TRY(arrays_convert(arrays, operand));
+    return EXIT_DONE;
+}
+
+static enum exit_code load_mask(const struct request *request, struct arrays *arrays)
+{
+    clattn_attention_desc *desc = &arrays->desc;
+    struct array *mask = &arrays->array[MASK];
+    TRY(arrays_read(arrays, MASK, request->values.text[RUN_MASK], NPY_BOOL | NPY_F32 | NPY_F16));
+    const int64_t full[4] = {desc->batch, desc->q_heads, desc->q_len, desc->kv_len};
+    bool fits = mask->rank >= 1;
+    for (int i = 0; i < 4; i++) {
+        int from = i - (4 - mask->rank); /* shapes are aligned at their ends */
+        int64_t extent = from < 0 ? 1 : mask->shape[from];
+        bool shorter = i == 3 && extent >= 2 && extent < full[3];
+        fits = fits && (extent == 1 || extent == full[i] || shorter);
+        desc->mask_shape[i] = extent;
+    }
+    if (!fits)
+        return fail(EXIT_BAD_FILE,
+                    "%s: expected what broadcasts over [%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
+                    "] ([batch, heads, queries, keys], the last extent also shorter)",
+                    shown(request, arrays, MASK, RUN_MASK), full[0], full[1], full[2], full[3]);
+    desc->mask_kind = mask->file_type == NPY_BOOL ? CLATTN_MASK_BOOL : CLATTN_MASK_ADDITIVE;
+    desc->mask.dtype = mask->file_type == NPY_BOOL ? CLATTN_BOOL : mask->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32;
+    return EXIT_DONE;
+}
+
+static enum exit_code load_lengths(const struct request *request, struct arrays *arrays)
+{
+    clattn_attention_desc *desc = &arrays->desc;
+    struct array *lengths = &arrays->array[KV_LENGTHS];
+    const char *path = request->values.text[RUN_KV_LENGTHS];
+    TRY(arrays_read(arrays, KV_LENGTHS, path, NPY_I32 | NPY_I64));
+    if (lengths->rank != 1 || lengths->shape[0] != desc->batch)
+        return fail(EXIT_BAD_FILE, "%s: expected the shape [%" PRId64 "], a length for each batch",
+                    shown(request, arrays, KV_LENGTHS, RUN_KV_LENGTHS), desc->batch);
+    desc->kv_lengths = lengths->file_type == NPY_I64 ? CLATTN_LENGTHS_I64 : CLATTN_LENGTHS_I32;
+    for (int64_t b = 0; b < desc->batch; b++) {
+        int64_t length =
+            lengths->file_type == NPY_I64 ? ((const int64_t *)lengths->data)[b] : ((const int32_t *)lengths->data)[b];
+        if (length < 0 || length > desc->kv_len)
+            return fail(EXIT_BAD_FILE,
+                        "%s: kv_lengths[%" PRId64 "] is %" PRId64 ": expected 0 to %" PRId64 ", the length of key",
+                        path, b, length, desc->kv_len);
+    }
+    return EXIT_DONE;
+}
+
+enum exit_code run_load(const struct request *request, struct arrays *arrays)
+{
+    arrays->desc = request->desc;
+    arrays->form = request->form;
+    if (request->made_up)
+        arrays->output_type = arrays->desc.query.dtype == CLATTN_F16 ? NPY_F16 : NPY_F32;
+    else
+        TRY(load_tensors(request, arrays));
+    if (requested(request, RUN_MASK))
+        TRY(load_mask(request, arrays));
+    if (requested(request, RUN_KV_LENGTHS))
+        TRY(load_lengths(request, arrays));
+    for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++)
+        if (arrays_has(arrays, operand) && arrays->array[operand].data == NULL)
+            TRY(arrays_set_shape(arrays, operand));
+    arrays_set_strides(arrays);
+    return EXIT_DONE;
+}
