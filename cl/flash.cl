@@ -77,13 +77,15 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     __local int seen[CLA_TILE_KV];
 
     const int item = (int)get_local_id(0);
-    const int x = item % CLA_WIDTH;
-    const int y = item / CLA_WIDTH;
+    const uint2 place = divide((uint)item, CLA_WIDTH);
+    const int x = (int)place.y;
+    const int y = (int)place.x;
     const int row_tiles = max(1, (q_len + CLA_TILE_Q - 1) / CLA_TILE_Q);
-    const int tile = row_tiles - 1 - (int)(get_group_id(0) % row_tiles);
-    const int bh = (int)(get_group_id(0) / row_tiles);
-    const int b = bh / q_heads;
-    const int h = bh % q_heads;
+    const uint2 row_tile = divide((uint)get_group_id(0), (uint)row_tiles);
+    const uint2 head = divide(row_tile.x, (uint)q_heads);
+    const int tile = row_tiles - 1 - (int)row_tile.y;
+    const int b = (int)head.x;
+    const int h = (int)head.y;
     const int g = h / heads_per_kv;
     const int i0 = tile * CLA_TILE_Q;
     const int i = i0 + 4 * y;

@@ -152,8 +152,7 @@ static inline int any_lane(ivec_t test)
 #else
     const int4 half_4 = test;
 #endif
-    const int2 half_2 = half_4.lo | half_4.hi;
-    return half_2.x | half_2.y;
+    return as_long(half_4.lo | half_4.hi) != 0;
 }
 
 /* Bias and exclusions of a cut tile, lane by lane. seen[k]: some row sees key k. */
@@ -194,11 +193,11 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 #endif
 
     const int row_tiles = max(1, (q_len + ROWS - 1) / ROWS);
-    const int turn = (int)(get_group_id(0) % row_tiles);
-    const int tile = turn % 2 == 0 ? turn / 2 : row_tiles - 1 - turn / 2;
-    const int bh = (int)(get_group_id(0) / row_tiles);
-    const int b = bh / q_heads;
-    const int h = bh % q_heads;
+    const uint2 turn = divide((uint)get_group_id(0), (uint)row_tiles);
+    const uint2 head = divide(turn.x, (uint)q_heads);
+    const int tile = (int)(turn.y & 1 ? (uint)row_tiles - 1 - turn.y / 2 : turn.y / 2);
+    const int b = (int)head.x;
+    const int h = (int)head.y;
     const int g = h / heads_per_kv;
     const int i0 = tile * ROWS;
     const int rows = min(ROWS, q_len - i0);

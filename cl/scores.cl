@@ -23,17 +23,19 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
     __local float columns[CLA_CHUNK * CLA_TILE_KV];
 
     const int item = (int)get_local_id(0);
-    const int x = item % CLA_WIDTH;
-    const int y = item / CLA_WIDTH;
+    const uint2 place = divide((uint)item, CLA_WIDTH);
+    const int x = (int)place.y;
+    const int y = (int)place.x;
     const int row_end = min(q_len, slice.y + slice.z);
     const int row_tiles = max(1, (row_end - slice.y + CLA_TILE_Q - 1) / CLA_TILE_Q);
     const int key_tiles = max(1, (kv_len + CLA_TILE_KV - 1) / CLA_TILE_KV);
-    const long group = (long)get_group_id(0);
-    const int j0 = (int)(group % key_tiles) * CLA_TILE_KV;
-    const int i0 = slice.y + (int)(group / key_tiles % row_tiles) * CLA_TILE_Q;
-    const int bh = slice.x + (int)(group / key_tiles / row_tiles);
-    const int b = bh / q_heads;
-    const int h = bh % q_heads;
+    const uint2 key_tile = divide((uint)get_group_id(0), (uint)key_tiles);
+    const uint2 row_tile = divide(key_tile.x, (uint)row_tiles);
+    const uint2 head = divide((uint)slice.x + row_tile.x, (uint)q_heads);
+    const int j0 = (int)key_tile.y * CLA_TILE_KV;
+    const int i0 = slice.y + (int)row_tile.y * CLA_TILE_Q;
+    const int b = (int)head.x;
+    const int h = (int)head.y;
     const int g = h / heads_per_kv;
 
     int tile_class = CLA_FULL;

@@ -5,13 +5,14 @@
  *
  *   scores, weights [b, heads, q_len, kv_len] f32, possibly the same memory   lse [b, heads, q_len] f32
  *
- * A work-group owns one row. A work-item reads every CLA_GROUP_SIZE-th score once, keeping a running maximum and a sum
- * relative to it (Milakov and Gimelshein 2018); the group's pairs are merged in local memory; a second pass writes.
+ * A work-group owns one row and passes over it three times: for the largest score; for e^(score - largest), written to
+ * the weights, and their sum; for the division by the sum. A work-item takes every CLA_GROUP_SIZE-th vector of CLA_LANES
+ * columns, and of the columns left over at the end every CLA_GROUP_SIZE-th.
  *
  *   CLA_GROUP_SIZE   work-items a group, a power of two
  *   CLA_LSE          1: write lse
  *
- * Local memory: 8 CLA_GROUP_SIZE bytes.
+ * Local memory: 4 CLA_GROUP_SIZE bytes.
  */
 #if !defined(CLA_GROUP_SIZE) || !defined(CLA_LSE)
 #error "softmax.cl: a parameter is not defined"
@@ -19,55 +20,86 @@
 
 #define LOG2E 1.44269504088896340736f
 
+/* Merges one number a work-item by the maximum or by the sum; every work-item gets the result. */
+#define DEFINE_ACROSS_GROUP(name, merge)                                                                               \
+    static inline float across_group_##name(float mine, __local float *scratch, int item)                              \
+    {                                                                                                                  \
+        scratch[item] = mine;                                                                                          \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        for (int size = CLA_GROUP_SIZE / 2; size > 0; size /= 2) {                                                     \
+            if (item < size) {                                                                                         \
+                const float a = scratch[item];                                                                         \
+                const float b = scratch[item + size];                                                                  \
+                scratch[item] = merge;                                                                                 \
+            }                                                                                                          \
+            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
+        }                                                                                                              \
+        const float all = scratch[0];                                                                                  \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        return all;                                                                                                    \
+    }
+
+DEFINE_ACROSS_GROUP(max, fmax(a, b))
+DEFINE_ACROSS_GROUP(sum, a + b)
+
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
 softmax(__global const float *scores, long4 scores_view, __global float *weights, long4 weights_view,
-        __global float *lse, long4 lse_view, int q_heads, int4 slice, int q_len,
-        int kv_len)
+        __global float *lse, long4 lse_view, int q_heads, int4 slice, int q_len, int kv_len)
 {
-    __local float group_max[CLA_GROUP_SIZE];
-    __local float group_sum[CLA_GROUP_SIZE];
+    __local float scratch[CLA_GROUP_SIZE];
 
     const int item = (int)get_local_id(0);
     const int row_end = min(q_len, slice.y + slice.z);
     const int rows = max(1, row_end - slice.y);
-    const int i = slice.y + (int)(get_group_id(0) % rows);
-    const int bh = slice.x + (int)(get_group_id(0) / rows);
-    const int b = bh / q_heads;
-    const int h = bh % q_heads;
-    const long from = view_row(scores_view, b, h, i);
-    const long to = view_row(weights_view, b, h, i);
+    const uint2 row = divide((uint)get_group_id(0), (uint)rows);
+    const uint2 head = divide((uint)slice.x + row.x, (uint)q_heads);
+    const int i = slice.y + (int)row.y;
+    const int b = (int)head.x;
+    const int h = (int)head.y;
+    __global const float *from = scores + view_row(scores_view, b, h, i);
+    __global float *to = weights + view_row(weights_view, b, h, i);
+    const int vectors_end = kv_len / CLA_LANES * CLA_LANES;
+    const int vectors_step = CLA_GROUP_SIZE * CLA_LANES;
+    float lane[CLA_LANES];
 
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of an empty row. */
+    vec_t lane_max = (vec_t)(-FLT_MAX);
+    for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step) {
+        const vec_t s = vec_load(from + j);
+        lane_max = s > lane_max ? s : lane_max;
+    }
+    vec_store(lane_max, lane);
     float largest = -FLT_MAX;
-    float sum = 0.0f;
-    for (int j = item; j < kv_len; j += CLA_GROUP_SIZE) {
-        const float s = scores[from + j];
-        const float m = fmax(largest, s);
-        sum = sum * exp2((largest - m) * LOG2E) + exp2((s - m) * LOG2E);
-        largest = m;
-    }
-    group_max[item] = largest;
-    group_sum[item] = sum;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int half_size = CLA_GROUP_SIZE / 2; half_size > 0; half_size /= 2) {
-        if (item < half_size) {
-            const float m = fmax(group_max[item], group_max[item + half_size]);
-            group_sum[item] = group_sum[item] * exp2((group_max[item] - m) * LOG2E) +
-                              group_sum[item + half_size] * exp2((group_max[item + half_size] - m) * LOG2E);
-            group_max[item] = m;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    largest = group_max[0];
-    sum = group_sum[0];
+    for (int n = 0; n < CLA_LANES; n++)
+        largest = fmax(largest, lane[n]);
+    for (int j = vectors_end + item; j < kv_len; j += CLA_GROUP_SIZE)
+        largest = fmax(largest, from[j]);
+    largest = across_group_max(largest, scratch, item);
 
-    if (i < row_end) {
-        const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
-        for (int j = item; j < kv_len; j += CLA_GROUP_SIZE)
-            weights[to + j] = exp2((scores[from + j] - largest) * LOG2E) * inverse;
-#if CLA_LSE
-        if (item == 0)
-            lse[view_row(lse_view, b, h, i)] = largest + log(sum);
-#endif
+    vec_t lane_sum = (vec_t)(0.0f);
+    for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step) {
+        const vec_t p = vec_exp2((vec_load(from + j) - largest) * LOG2E);
+        lane_sum += p;
+        vec_store(p, to + j);
     }
+    vec_store(lane_sum, lane);
+    float sum = 0.0f;
+    for (int n = 0; n < CLA_LANES; n++)
+        sum += lane[n];
+    for (int j = vectors_end + item; j < kv_len; j += CLA_GROUP_SIZE) {
+        const float p = exp2((from[j] - largest) * LOG2E);
+        sum += p;
+        to[j] = p;
+    }
+    sum = across_group_sum(sum, scratch, item);
+
+    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step)
+        vec_store(vec_load(to + j) * inverse, to + j);
+    for (int j = vectors_end + item; j < kv_len; j += CLA_GROUP_SIZE)
+        to[j] *= inverse;
+#if CLA_LSE
+    if (item == 0 && i < row_end)
+        lse[view_row(lse_view, b, h, i)] = largest + log(sum);
+#endif
 }

@@ -22,17 +22,19 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
     __local int seen[CLA_TILE_KV];
 
     const int item = (int)get_local_id(0);
-    const int x = item % CLA_WIDTH;
-    const int y = item / CLA_WIDTH;
+    const uint2 place = divide((uint)item, CLA_WIDTH);
+    const int x = (int)place.y;
+    const int y = (int)place.x;
     const int row_end = min(q_len, slice.y + slice.z);
     const int row_tiles = max(1, (row_end - slice.y + CLA_TILE_Q - 1) / CLA_TILE_Q);
     const int column_tiles = (value_dim + CLA_TILE_KV - 1) / CLA_TILE_KV;
-    const long group = (long)get_group_id(0);
-    const int column0 = (int)(group % column_tiles) * CLA_TILE_KV;
-    const int i0 = slice.y + (int)(group / column_tiles % row_tiles) * CLA_TILE_Q;
-    const int bh = slice.x + (int)(group / column_tiles / row_tiles);
-    const int b = bh / q_heads;
-    const int h = bh % q_heads;
+    const uint2 column_tile = divide((uint)get_group_id(0), (uint)column_tiles);
+    const uint2 row_tile = divide(column_tile.x, (uint)row_tiles);
+    const uint2 head = divide((uint)slice.x + row_tile.x, (uint)q_heads);
+    const int column0 = (int)column_tile.y * CLA_TILE_KV;
+    const int i0 = slice.y + (int)row_tile.y * CLA_TILE_Q;
+    const int b = (int)head.x;
+    const int h = (int)head.y;
     const int g = h / heads_per_kv;
 
     const int2 first = visible_keys(b, i0, CLA_SEMANTICS);
@@ -47,8 +49,9 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
             seen[j] = 0;
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int e = item; e < CLA_TILE_KV * CLA_TILE_Q; e += CLA_GROUP) {
-            const int r = e / CLA_TILE_KV;
-            const int j = e % CLA_TILE_KV;
+            const uint2 at = divide((uint)e, CLA_TILE_KV);
+            const int r = (int)at.x;
+            const int j = (int)at.y;
             float w = 0.0f;
             if (i0 + r < row_end && j0 + j < kv_len) {
                 w = weights[view_row(weights_view, b, h, i0 + r) + j0 + j];

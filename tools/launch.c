@@ -10,13 +10,6 @@
 #define MOST_RUNS    1000
 #define MOST_SECONDS 1.0
 
-static clattn_buffer *slot(clattn_attention_args *args, enum operand operand)
-{
-    clattn_buffer *slots[NUM_OPERANDS] = {&args->query,      &args->key,    &args->value, &args->mask,
-                                          &args->kv_lengths, &args->output, &args->lse,   &args->scores};
-    return slots[operand];
-}
-
 static enum exit_code fail_opencl(const char *call, const char *operand, cl_int code)
 {
     return fail(EXIT_FAILED, "%s%s%s%s failed with OpenCL error %d", call, *operand ? " (" : "", operand,
@@ -32,21 +25,17 @@ static enum exit_code create_buffer(struct launch *launch, clattn_context *conte
         cl_ulong most = 0;
         clGetDeviceInfo(clattn_context_cl_device(context), CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof most, &most, NULL);
         return fail(EXIT_FAILED,
-                    "%s needs %zu bytes: the device has not as much, %llu being the most in one buffer "
-                    "(clCreateBuffer: OpenCL error %d)",
+                    "%s needs %zu bytes of the device, which has not as much, or not at once: the largest buffer is "
+                    "%llu bytes (clCreateBuffer: OpenCL error %d)",
                     operand_names[operand], bytes, (unsigned long long)most, (int)code);
     }
     launch->buffer[operand] = buffer;
-    slot(&launch->args, operand)->mem = buffer;
     return EXIT_DONE;
 }
 
-enum exit_code launch_create(struct launch *launch, clattn_context *context, clattn_plan *plan,
-                             const struct arrays *arrays)
+enum exit_code launch_create(struct launch *launch, clattn_context *context, const struct arrays *arrays)
 {
     memset(launch, 0, sizeof *launch);
-    launch->plan = plan;
-    clattn_attention_args_init(&launch->args, plan);
     cl_int code;
     launch->queue =
         clCreateCommandQueue(clattn_context_cl_context(context), clattn_context_cl_device(context), 0, &code);
@@ -61,6 +50,21 @@ enum exit_code launch_create(struct launch *launch, clattn_context *context, cla
             return exit_code;
     }
     return EXIT_DONE;
+}
+
+void launch_set_plan(struct launch *launch, clattn_plan *plan)
+{
+    clattn_attention_args *args = &launch->args;
+    clattn_attention_args_init(args, plan);
+    launch->plan = plan;
+    args->query.mem = launch->buffer[QUERY];
+    args->key.mem = launch->buffer[KEY];
+    args->value.mem = launch->buffer[VALUE];
+    args->mask.mem = launch->buffer[MASK];
+    args->kv_lengths.mem = launch->buffer[KV_LENGTHS];
+    args->output.mem = launch->buffer[OUTPUT];
+    args->lse.mem = launch->buffer[LSE];
+    args->scores.mem = launch->buffer[SCORES];
 }
 
 static enum exit_code enqueue(struct launch *launch)

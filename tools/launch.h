@@ -23,8 +23,10 @@ struct launch_time {
  * Takes memory of the device for every operand that `arrays` has, their shapes being set. `launch` is to be released
  * whatever this returns.
  */
-enum exit_code launch_create(struct launch *launch, clattn_context *context, clattn_plan *plan,
-                             const struct arrays *arrays);
+enum exit_code launch_create(struct launch *launch, clattn_context *context, const struct arrays *arrays);
+
+/* Says what is to be run on that memory: a plan for the descriptor of the arrays, of the same context. */
+void launch_set_plan(struct launch *launch, clattn_plan *plan);
 
 /* Copies the inputs to the device, runs once, and copies the outputs back. */
 enum exit_code launch_run(struct launch *launch, struct arrays *arrays);

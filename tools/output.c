@@ -14,7 +14,7 @@
 /* What a signal handler removes: the same strings as in struct output. */
 static const char *volatile doomed[OUTPUT_MAX];
 
-static const int signals[] = {SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM};
 
 #define NUM_SIGNALS (sizeof signals / sizeof *signals)
 
@@ -26,9 +26,10 @@ static void remove_and_die(int number)
     raise(number); /* its default action is restored: SA_RESETHAND */
 }
 
-/* Signals that are ignored, as nohup does, stay so. */
+/* Signals that are ignored, as nohup does, stay so. A file beyond the limit of its size is an error of write(). */
 static void catch_signals(void)
 {
+    signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < NUM_SIGNALS; i++) {
         struct sigaction action;
         if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler == SIG_DFL) {

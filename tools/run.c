@@ -25,7 +25,7 @@ static void show_log(clattn_log_level level, const char *text, void *user_data)
     }
 }
 
-/* The device, and the plan for it: everything that can be refused without data. */
+/* The device, its memory, and the plan: everything that can be refused without data. */
 static enum exit_code prepare(struct run *run)
 {
     clattn_error error;
@@ -38,15 +38,15 @@ static enum exit_code prepare(struct run *run)
     clattn_device_info_init(&run->report.device);
     if (clattn_device_query(clattn_context_cl_device(run->context), &run->report.device, &error) != CLATTN_SUCCESS)
         return fail_library(&error);
+    TRY(launch_create(&run->launch, run->context, &run->arrays));
     progress("building kernels");
     if (clattn_attention_plan_create(run->context, &run->arrays.desc, &run->plan, &error) != CLATTN_SUCCESS) {
         bool file = error.status == CLATTN_ERROR_INVALID_VALUE && !run->request.made_up;
         return file ? fail(EXIT_BAD_FILE, "%s", error.message) : fail_library(&error);
     }
     run->report.plan = run->plan;
-    if (requested(&run->request, RUN_VERBOSE))
-        show_log(CLATTN_LOG_INFO, clattn_plan_describe(run->plan), NULL);
-    return launch_create(&run->launch, run->context, run->plan, &run->arrays);
+    launch_set_plan(&run->launch, run->plan);
+    return EXIT_DONE;
 }
 
 /* Makes up what no file gave, and room for the outputs. */

@@ -44,17 +44,19 @@ enum exit_code run_verify(const struct request *request, const struct arrays *ar
     return result.passed ? EXIT_DONE : fail(EXIT_VERIFICATION, "verification failed: %s", result.message);
 }
 
-/* The last part of a plan's name is its tile. */
+/* A plan's name is algorithm, type, dims and tile; the tile is absent where nothing is to be computed. */
 static const char *tile_of(const clattn_plan *plan)
 {
-    const char *name = clattn_plan_name(plan), *slash = strrchr(name, '/');
-    return slash == NULL ? name : slash + 1;
+    const char *part = clattn_plan_name(plan);
+    for (int i = 0; i < 3 && part != NULL; i++)
+        part = strchr(part, '/') == NULL ? NULL : strchr(part, '/') + 1;
+    return part == NULL ? "" : part;
 }
 
 void run_summary(const struct request *request, const struct arrays *arrays, const struct report *report)
 {
     note("problem   %s", clattn_plan_problem(report->plan));
-    note("kernel    %s: %s", clattn_plan_variant(report->plan), clattn_plan_name(report->plan));
+    note("kernel    %s", clattn_plan_name(report->plan));
     note("device    %s, driver %s", report->device.name, report->device.driver);
     if (report->verified && report->rows_compared < report->rows)
         note("verified  %s: largest error %.3g, %.1f %% of the bound (%" PRId64 " of %" PRId64 " rows)",
@@ -105,9 +107,9 @@ enum exit_code run_json(const struct arrays *arrays, const struct report *report
     json_object_set_new(object, "verified", report->verified ? json_boolean(report->passed) : json_null());
     json_object_set_new(object, "error", json_number(report->error, report->verified));
     json_object_set_new(object, "share", json_number(report->share, report->verified));
-    json_object_set_new(object, "rows", json_number((double)report->rows_compared, report->verified));
+    json_object_set_new(object, "rows", report->verified ? json_integer(report->rows_compared) : json_null());
     json_object_set_new(object, "seconds", json_number(report->time.median, report->timed));
-    json_object_set_new(object, "runs", json_number(report->time.runs, report->timed));
+    json_object_set_new(object, "runs", report->timed ? json_integer(report->time.runs) : json_null());
     json_object_set_new(object, "gflops", json_number(report->gflops, report->timed));
     return json_print(object);
 }

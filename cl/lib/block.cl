@@ -68,8 +68,9 @@ CLA_DEFINE_FETCH(value)
                              int end, int d0, int dim, int item)                                                       \
     {                                                                                                                  \
         for (int e = item; e < rows_of_tile * (CLA_CHUNK / 4); e += CLA_GROUP) {                                       \
-            const int row = e / (CLA_CHUNK / 4);                                                                       \
-            const int d = e % (CLA_CHUNK / 4) * 4;                                                                     \
+            const uint2 at = divide((uint)e, CLA_CHUNK / 4);                                                           \
+            const int row = (int)at.x;                                                                                 \
+            const int d = 4 * (int)at.y;                                                                               \
             float4 piece = (float4)(0.0f);                                                                             \
             if (row0 + row < end)                                                                                      \
                 piece = fetch4_##name(p, view_row(view, b, h, row0 + row), d0 + d, dim);                               \
@@ -92,8 +93,9 @@ static inline void stage_value(__local float *tile, __global const value_t *p, l
                         int column0, int dim, int cut, __local const int *seen, int item)
 {
     for (int e = item; e < CLA_TILE_KV * (CLA_TILE_KV / 4); e += CLA_GROUP) {
-        const int j = e / (CLA_TILE_KV / 4);
-        const int column = e % (CLA_TILE_KV / 4) * 4;
+        const uint2 at = divide((uint)e, CLA_TILE_KV / 4);
+        const int j = (int)at.x;
+        const int column = 4 * (int)at.y;
         float4 piece = (float4)(0.0f);
         if (j0 + j < end && (!cut || seen[j]))
             piece = fetch4_value(p, view_row(view, b, h, j0 + j), column0 + column, dim);

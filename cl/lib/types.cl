@@ -70,3 +70,10 @@ static inline long view_row(long4 view, int b, int h, int row)
  * Kernels whose result passes through memory work on a slice of the problem, an int4: x the first pair of batch and head
  * (batch * q_heads + head), y the first query row, z how many rows of each head at most; w is not used.
  */
+
+/* a / b and a % b. In this form since some compilers make of the two operators an instruction that Oclgrind lacks. */
+static inline uint2 divide(uint a, uint b)
+{
+    const uint quotient = a / b;
+    return (uint2)(quotient, a - quotient * b);
+}

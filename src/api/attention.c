@@ -32,7 +32,9 @@ static clattn_status run(clattn_plan *plan, enum cla_operation operation, cl_com
 {
     clattn_attention_args read;
     CLA_TRY(cla_read_args(plan, operation, args, &read, sizeof read, "clattn_attention_args", error));
-    struct cla_run this_run = {.q_len = read.q_len, .kv_len = read.kv_len, .offset = read.offset};
+    struct cla_run this_run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    if (plan->problem.alignment == CLATTN_ALIGN_OFFSET)
+        this_run.offset = read.offset;
     this_run.buffer[CLA_QUERY] = read.query;
     this_run.buffer[CLA_KEY] = read.key;
     this_run.buffer[CLA_VALUE] = read.value;

@@ -58,7 +58,7 @@ static clattn_status set_band(const clattn_attention_desc *desc, struct cla_prob
             right = cla_min(desc->window_right, CLA_UNBOUNDED);
     }
     if (desc->causal)
-        right = cla_min(right, 0);
+        right = 0; /* no window ends further left */
     if ((desc->causal || desc->window) && desc->alignment == CLATTN_ALIGN_NONE)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "alignment is 0 (none) and %s is set: expected top-left, bottom-right or an offset",

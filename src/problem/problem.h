@@ -72,8 +72,8 @@ struct cla_problem {
     int64_t right;
 
     clattn_mask_kind mask_kind;
-    int64_t mask_keys; /* keys from here on are excluded by the mask: its last extent; kv_len where that is 1 or there is
-                          no mask */
+    int64_t mask_keys; /* keys from here on are excluded by the mask: its last extent; kv_len where that is 1 or there
+                          is no mask */
     clattn_lengths kv_lengths;
     clattn_scores_stage scores_stage;
 };

@@ -11,7 +11,8 @@ __attribute__((format(printf, 3, 4))) clattn_status cla_fail(clattn_error *error
 
 /*
  * The same for an OpenCL call that returned `code`. `call` is its name, with what it was for in parentheses if that
- * helps. Codes that mean lack of memory give the two out-of-memory statuses, build failures BUILD_FAILED, others OPENCL.
+ * helps. Codes that mean lack of memory give the two out-of-memory statuses, build failures BUILD_FAILED, others
+ * OPENCL.
  */
 clattn_status cla_fail_cl(clattn_error *error, cl_int code, const char *call);
 
@@ -26,7 +27,7 @@ const char *cla_cl_code_string(cl_int code);
             return try_status_;                                                                                        \
     } while (0)
 
-/* Leaves it with INVALID_ARGUMENT where a contract of the header is broken. For use at the entry of public functions. */
+/* Leaves it with INVALID_ARGUMENT where a contract of the header is broken: for the entry of public functions. */
 #define CLA_CHECK(cond, error, ...)                                                                                    \
     do {                                                                                                               \
         if (!(cond))                                                                                                   \

@@ -33,6 +33,33 @@ struct record {
 static struct record records[256];
 static size_t num_records;
 
+/* Each reason that a variant gave for refusing, and how often. */
+struct refusal {
+    const char *variant;
+    char reason[200];
+    int count;
+};
+
+static struct refusal refusals[64];
+static size_t num_refusals;
+
+static void note_refusal(const char *variant, const char *reason)
+{
+    size_t n = 0;
+
+    while (n < num_refusals &&
+           (strcmp(refusals[n].variant, variant) != 0 || strncmp(refusals[n].reason, reason, 199) != 0))
+        n++;
+    if (n == sizeof refusals / sizeof *refusals)
+        return;
+    if (n == num_refusals) {
+        refusals[n].variant = variant;
+        snprintf(refusals[n].reason, sizeof refusals[n].reason, "%s", reason);
+        num_refusals++;
+    }
+    refusals[n].count++;
+}
+
 static struct record *record_of(const char *variant, const char *types)
 {
     for (size_t n = 0; n < num_records; ++n)
@@ -66,7 +93,7 @@ static clattn_plan *make_plan(const struct harness *harness, const struct test_c
     }
     if (status == CLATTN_ERROR_UNSUPPORTED && may_refuse && error.message[0] != '\0') {
         record->refusals++;
-        print_message("  %-12s refuses %s: %s\n", variant, c->name, error.message);
+        note_refusal(variant, error.message);
         return NULL;
     }
     snprintf(message, 600, "plan: %s: %s", clattn_status_string(status), error.message);
@@ -130,6 +157,8 @@ static void print_records(void)
     for (size_t n = 0; n < num_records; ++n)
         print_message("%-14s %-18s %5d %8d  %.3f  %.3f  %.3f\n", records[n].variant, records[n].types, records[n].runs,
                       records[n].refusals, records[n].worst_share, records[n].plain_share, records[n].bias_share);
+    for (size_t n = 0; n < num_refusals; ++n)
+        print_message("%s refused %d times: %s\n", refusals[n].variant, refusals[n].count, refusals[n].reason);
 }
 
 static void every_case_on_every_variant(void **state)

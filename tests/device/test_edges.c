@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The edges that attention.h promises about, one test each, on every variant that accepts the problem: rows that see
+ * nothing, lengths of 0, NaN and Inf seen and hidden, extreme logits and masks. "unfused" accepts them all.
+ */
+#include "compare.h"
+#include "harness.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static const char *const type_names[] = {"f32", "f16", "bf16"};
+
+/* A case of `format`, in which %s stands for the type. */
+static struct test_case make_case(const char *format, const char *type)
+{
+    char problem[160];
+    const char *at = strstr(format, "%s");
+    struct test_case c;
+
+    assert_non_null(at);
+    snprintf(problem, sizeof problem, "%.*s%s%s", (int)(at - format), format, type, at + 2);
+    if (!case_from_problem(problem, &c))
+        fail_msg("'%s' does not parse", problem);
+    return c;
+}
+
+/* Variants by number, for loops: the registered ones, then the library's choice. */
+static bool next_variant(size_t *number, const char **variant)
+{
+    static size_t count = 0;
+
+    while (clattn_attention_variant(count) != NULL)
+        count++;
+    *variant = clattn_attention_variant(*number);
+    return (*number)++ <= count;
+}
+
+/* The plan, or NULL where a variant of that name refuses the problem, as all but "unfused" may. */
+static clattn_plan *plan_or_refusal(const struct harness *harness, const struct test_case *c, const char *variant)
+{
+    clattn_attention_desc desc = c->desc;
+    clattn_plan *plan = NULL;
+    clattn_error error = {.message = ""};
+
+    desc.variant = variant;
+    clattn_status status = clattn_attention_plan_create(harness->context, &desc, &plan, &error);
+    if (status == CLATTN_ERROR_UNSUPPORTED && variant != NULL && strcmp(variant, "unfused") != 0)
+        return NULL;
+    harness_check(status, &error, c->name);
+    return plan;
+}
+
+/* Runs and fails the test with the names of the case and the variant where the run is not clean. */
+static void run(const struct harness *harness, clattn_plan *plan, struct arrays *arrays)
+{
+    char message[600];
+
+    if (!harness_run(harness, plan, arrays, message))
+        fail_msg("%s, %s: %s", arrays->of->name, clattn_plan_name(plan), message);
+}
+
+static void compare(clattn_plan *plan, const struct arrays *arrays)
+{
+    struct oracle_operands operands = arrays_operands(arrays);
+    struct compare_result result =
+        compare_attention(&operands, arrays_at(arrays, ARRAY_OUTPUT), arrays_at(arrays, ARRAY_LSE),
+                          arrays_at(arrays, ARRAY_SCORES), 1, false, false);
+
+    if (!result.passed)
+        fail_msg("%s, %s: %s", arrays->of->name, clattn_plan_name(plan), result.message);
+}
+
+/* What a test does to the inputs of a case before they are run. NULL: nothing. */
+typedef void change_inputs(struct arrays *arrays);
+
+/* Runs the case, changed, on every variant and type, and compares it with the oracle. */
+static void check_against_oracle(const struct harness *harness, const char *format, change_inputs *change)
+{
+    for (size_t t = 0; t < sizeof type_names / sizeof *type_names; ++t) {
+        struct test_case c = make_case(format, type_names[t]);
+        const char *variant;
+        for (size_t n = 0; next_variant(&n, &variant);) {
+            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+            if (plan == NULL)
+                continue;
+            struct arrays arrays;
+            assert_true(arrays_init(&arrays, &c));
+            if (change != NULL)
+                change(&arrays);
+            run(harness, plan, &arrays);
+            compare(plan, &arrays);
+            arrays_free(&arrays);
+            clattn_plan_release(plan);
+        }
+    }
+}
+
+static double element(const struct arrays *arrays, enum array_operand operand, int64_t h, int64_t row, int64_t column)
+{
+    const struct array *array = &arrays->array[operand];
+
+    return oracle_load(array->dtype, arrays_at(arrays, operand), array_index(array, 0, h, row, column));
+}
+
+/* ---- rows that see nothing ------------------------------------------------------------------------------------ */
+
+/* The third query, and the last, see nothing. */
+static void hide_from_two_queries(struct arrays *arrays)
+{
+    const struct array *mask = &arrays->array[ARRAY_MASK];
+    unsigned char *keep = arrays_at(arrays, ARRAY_MASK);
+
+    for (int64_t h = 0; h < mask->extent[1]; ++h)
+        for (int64_t j = 0; j < mask->extent[3]; ++j)
+            keep[array_index(mask, 0, h, 2, j)] = keep[array_index(mask, 0, h, mask->extent[2] - 1, j)] = 0;
+}
+
+static void fully_masked_rows_are_zero(void **state)
+{
+    const struct harness *harness = *state;
+    struct test_case c = make_case("b1h2q70k90d40:%s:mask=bool:lse:scores=weights", "f32");
+    const char *variant;
+
+    check_against_oracle(harness, "b1h2q70k90d40:%s:mask=bool:lse", hide_from_two_queries);
+    check_against_oracle(harness, "b1h2q70k90d40:%s:mask=bool:lse:scores=weights", hide_from_two_queries);
+    for (size_t n = 0; next_variant(&n, &variant);) {
+        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+        struct arrays arrays;
+        if (plan == NULL)
+            continue;
+        assert_true(arrays_init(&arrays, &c));
+        hide_from_two_queries(&arrays);
+        run(harness, plan, &arrays);
+        for (int64_t h = 0; h < 2; ++h) {
+            for (int64_t d = 0; d < 40; ++d)
+                assert_true(element(&arrays, ARRAY_OUTPUT, h, 2, d) == 0.0);
+            for (int64_t j = 0; j < 90; ++j)
+                assert_true(element(&arrays, ARRAY_SCORES, h, 2, j) == 0.0);
+            assert_true(element(&arrays, ARRAY_LSE, h, 2, 0) == -HUGE_VAL);
+        }
+        arrays_free(&arrays);
+        clattn_plan_release(plan);
+    }
+}
+
+/* By the band: queries before the first key, and behind the last by more than the window. */
+static void positions_outside_the_keys_are_zero(void **state)
+{
+    check_against_oracle(*state, "b1h2q100k60d32:%s:causal@-70:lse", NULL);
+    check_against_oracle(*state, "b1h2q100k60d32:%s:causal@-500:lse", NULL);
+    check_against_oracle(*state, "b1h2q100k60d32:%s:window=5,5@40:lse", NULL);
+    check_against_oracle(*state, "b1h2q20k60d32:%s:window=0,0@1000000:lse", NULL);
+    check_against_oracle(*state, "b1h1q90k33d32:%s:causal@bottom-right:lse", NULL);
+    check_against_oracle(*state, "b1h1q90k33d32:%s:causal@top-left:lse", NULL);
+    check_against_oracle(*state, "b1h1q40k400d32:%s:window=1,2@bottom-right:lse", NULL);
+    check_against_oracle(*state, "b1h1q40k400d32:%s:window=-1,3@top-left:causal@top-left:lse", NULL);
+}
+
+static void set_lengths(struct arrays *arrays)
+{
+    static const int32_t lengths[] = {0, 40, 97, 13, 1000, -7};
+    int32_t *first = arrays_at(arrays, ARRAY_LENGTHS);
+
+    for (int64_t b = 0; b < arrays->array[ARRAY_LENGTHS].extent[0]; ++b)
+        first[b] = lengths[b];
+}
+
+/* Each batch has its own bottom right; lengths of 0, of everything, and beyond both ends, which are clamped. */
+static void batches_have_lengths_of_their_own(void **state)
+{
+    check_against_oracle(*state, "b6h2g1q50k97d24:%s:lengths:lse", set_lengths);
+    check_against_oracle(*state, "b6h2g1q50k97d24:%s:lengths:lse:causal", set_lengths);
+    check_against_oracle(*state, "b6h2g1q50k97d24:%s:lengths:lse:window=9,3@bottom-right", set_lengths);
+    check_against_oracle(*state, "b6h2g1q50k97d24:%s:lengths:lse:causal:scores=masked", set_lengths);
+}
+
+/* ---- lengths of 0 --------------------------------------------------------------------------------------------- */
+
+static void no_keys_give_zeros(void **state)
+{
+    const struct harness *harness = *state;
+    const char *variant;
+
+    for (int of_run = 0; of_run < 2; ++of_run)
+        for (size_t n = 0; next_variant(&n, &variant);) {
+            struct test_case c = make_case(of_run ? "b1h2q5k9d8:%s:lse" : "b1h2q5k0d8:%s:lse", "f32");
+            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+            struct arrays arrays;
+            if (plan == NULL)
+                continue;
+            c.kv_len = 0;
+            assert_true(arrays_init(&arrays, &c));
+            run(harness, plan, &arrays);
+            for (int64_t r = 0; r < 10; ++r) {
+                for (int64_t d = 0; d < 8; ++d)
+                    assert_true(element(&arrays, ARRAY_OUTPUT, r / 5, r % 5, d) == 0.0);
+                assert_true(element(&arrays, ARRAY_LSE, r / 5, r % 5, 0) == -HUGE_VAL);
+            }
+            arrays_free(&arrays);
+            clattn_plan_release(plan);
+        }
+}
+
+/* No keys need no buffers of keys, values and masks. */
+static void no_keys_need_no_buffers(void **state)
+{
+    const struct harness *harness = *state;
+    struct test_case c = make_case("b1h1q3k4d2:%s:mask=bool", "f32");
+    clattn_plan *plan = harness_plan(harness, &c, NULL);
+    struct arrays arrays;
+    struct harness_buffers buffers;
+    clattn_error error;
+
+    assert_true(arrays_init(&arrays, &c));
+    harness_buffers_create(harness, &arrays, &buffers);
+    clattn_attention_args args = harness_args(plan, &arrays, &buffers);
+    args.kv_len = 0;
+    memset(&args.key, 0, sizeof args.key);
+    memset(&args.value, 0, sizeof args.value);
+    memset(&args.mask, 0, sizeof args.mask);
+    harness_check(clattn_attention_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "kv_len 0");
+    harness_read(harness, &buffers, &arrays);
+    for (int64_t i = 0; i < 3; ++i)
+        assert_true(element(&arrays, ARRAY_OUTPUT, 0, i, 0) == 0.0 && element(&arrays, ARRAY_OUTPUT, 0, i, 1) == 0.0);
+    harness_buffers_release(&buffers);
+    arrays_free(&arrays);
+    clattn_plan_release(plan);
+}
+
+static void nothing_to_do_gives_an_event(void **state)
+{
+    static const char *const problems[] = {"b0h2q4k4d4:f32", "b2h0g0q4k4d4:f32", "b2h2q0k4d4:f32:causal",
+                                           "b1h1q0k0d1:f16", "b2h2q4k4d4:f32"};
+    const struct harness *harness = *state;
+    const char *variant;
+
+    for (size_t p = 0; p < sizeof problems / sizeof *problems; ++p)
+        for (size_t n = 0; next_variant(&n, &variant);) {
+            struct test_case c;
+            clattn_attention_args args;
+            clattn_error error;
+            cl_event event = NULL;
+            cl_int outcome = -1;
+            if (!case_from_problem(problems[p], &c))
+                fail_msg("'%s' does not parse", problems[p]);
+            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+            if (plan == NULL)
+                continue;
+            clattn_attention_args_init(&args, plan);
+            args.q_len = c.desc.batch == 2 && c.desc.q_heads == 2 ? 0 : args.q_len;
+            harness_check(clattn_attention_run(plan, harness->queue, &args, 0, NULL, &event, &error), &error, c.name);
+            assert_non_null(event);
+            assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
+            clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof outcome, &outcome, NULL);
+            assert_int_equal(outcome, CL_COMPLETE);
+            clReleaseEvent(event);
+            harness_check(clattn_attention_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, c.name);
+            clattn_plan_release(plan);
+        }
+}
+
+/* ---- NaN and Inf ---------------------------------------------------------------------------------------------- */
+
+/* Each way of hiding keys: results have the same bits whatever the hidden keys and values hold. */
+static void hidden_keys_and_values_have_no_effect(void **state)
+{
+    static const char *const hiding[] = {
+        "b2h4g2q40k150d40:%s:lengths:lse",          "b2h4g2q40k150d40:%s:causal@20:lse",
+        "b2h4g2q40k150d40:%s:window=10,4@70:lse",   "b2h4g2q40k150d40:%s:mask=bool:lse:causal@65",
+        "b2h4g2q40k150d40:%s:mask=add:lengths:lse", "b2h4g2q40k150d40:%s:lengths:scores=weights",
+    };
+    const struct harness *harness = *state;
+    const char *variant;
+
+    for (size_t p = 0; p < sizeof hiding / sizeof *hiding; ++p)
+        for (size_t n = 0; next_variant(&n, &variant);) {
+            struct test_case clean = make_case(hiding[p], type_names[p % 3]);
+            clean.lengths[0] = 70;
+            clean.lengths[1] = 3;
+            struct test_case poisoned = clean;
+            poisoned.input = INPUT_POISON;
+            struct arrays a;
+            struct arrays b;
+            clattn_plan *plan = plan_or_refusal(harness, &clean, variant);
+            if (plan == NULL)
+                continue;
+            assert_true(arrays_init(&a, &clean));
+            assert_true(arrays_init(&b, &poisoned));
+            assert_memory_not_equal(a.block[ARRAY_KEY].bytes, b.block[ARRAY_KEY].bytes, a.block[ARRAY_KEY].size);
+            run(harness, plan, &a);
+            run(harness, plan, &b);
+            if (!arrays_same_outputs(&a, &b))
+                fail_msg("%s, %s: hidden NaN changes the result", clean.name, clattn_plan_name(plan));
+            compare(plan, &a);
+            arrays_free(&a);
+            arrays_free(&b);
+            clattn_plan_release(plan);
+        }
+}
+
+static void poison_query(struct arrays *arrays)
+{
+    arrays_set_row(arrays, ARRAY_QUERY, 0, 1, 7, (double)NAN);
+}
+
+static void poison_key(struct arrays *arrays)
+{
+    const struct array *key = &arrays->array[ARRAY_KEY];
+
+    oracle_store(key->dtype, arrays_at(arrays, ARRAY_KEY), array_index(key, 0, 0, 5, 3), (double)NAN);
+}
+
+static void nan_that_is_seen_reaches_the_row(void **state)
+{
+    check_against_oracle(*state, "b1h2q30k40d16:%s:lse", poison_query);
+    check_against_oracle(*state, "b1h2q30k40d16:%s:lse:scores=weights", poison_query);
+    check_against_oracle(*state, "b1h2q30k40d16:%s:lse:causal@top-left", poison_key);
+    check_against_oracle(*state, "b1h2q30k40d16:%s:lse:causal@top-left:scores=masked", poison_key);
+    check_against_oracle(*state, "b1h2q30k40d16:%s:lse:causal@top-left:scores=weights", poison_key);
+}
+
+/* A key that makes every score -Inf: weight 0 and nothing else. Queries are positive. */
+static void key_of_minus_infinity(struct arrays *arrays)
+{
+    for (int64_t i = 0; i < 20; ++i)
+        arrays_set_row(arrays, ARRAY_QUERY, 0, 0, i, 0.25 + (double)i / 32.0);
+    arrays_set_row(arrays, ARRAY_KEY, 0, 0, 3, -HUGE_VAL);
+}
+
+/* All of them: a row without weight, like one that sees nothing. */
+static void keys_of_minus_infinity(struct arrays *arrays)
+{
+    for (int64_t j = 0; j < 70; ++j) {
+        key_of_minus_infinity(arrays);
+        arrays_set_row(arrays, ARRAY_KEY, 0, 0, j, -HUGE_VAL);
+    }
+}
+
+static void key_of_plus_infinity(struct arrays *arrays)
+{
+    key_of_minus_infinity(arrays);
+    arrays_set_row(arrays, ARRAY_KEY, 0, 0, 68, HUGE_VAL);
+}
+
+static void infinite_scores_are_arithmetic(void **state)
+{
+    check_against_oracle(*state, "b1h1q20k70d4:%s:lse", key_of_minus_infinity);
+    check_against_oracle(*state, "b1h1q20k70d4:%s:lse:scores=weights", key_of_minus_infinity);
+    check_against_oracle(*state, "b1h1q20k70d4:%s:lse", keys_of_minus_infinity);
+    check_against_oracle(*state, "b1h1q20k70d4:%s:lse:scores=weights", keys_of_minus_infinity);
+    check_against_oracle(*state, "b1h1q20k70d4:%s:lse", key_of_plus_infinity);
+    check_against_oracle(*state, "b1h1q20k70d4:%s:lse:softcap=20", key_of_plus_infinity);
+}
+
+/*
+ * A value that is NaN in column 2, seen by queries from 10 on: NaN in that column of those rows; other columns are
+ * untouched, and other heads. Earlier rows of column 2 may be NaN where they share a tile, so they are not looked at.
+ */
+static void nan_in_a_value_stays_in_its_column(void **state)
+{
+    const struct harness *harness = *state;
+    const char *variant;
+
+    for (size_t n = 0; next_variant(&n, &variant);) {
+        struct test_case c = make_case("b1h2q200k200d9:%s:causal@top-left", "f32");
+        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+        struct arrays clean;
+        struct arrays poisoned;
+        if (plan == NULL)
+            continue;
+        assert_true(arrays_init(&clean, &c));
+        assert_true(arrays_init(&poisoned, &c));
+        const struct array *value = &poisoned.array[ARRAY_VALUE];
+        ((float *)arrays_at(&poisoned, ARRAY_VALUE))[array_index(value, 0, 1, 10, 2)] = NAN;
+        run(harness, plan, &clean);
+        run(harness, plan, &poisoned);
+        for (int64_t h = 0; h < 2; ++h)
+            for (int64_t i = 0; i < 200; ++i)
+                for (int64_t d = 0; d < 9; ++d) {
+                    double found = element(&poisoned, ARRAY_OUTPUT, h, i, d);
+                    if (h == 1 && d == 2 && i >= 10)
+                        assert_true(isnan(found));
+                    else if (h != 1 || d != 2)
+                        assert_true(found == element(&clean, ARRAY_OUTPUT, h, i, d));
+                }
+        arrays_free(&clean);
+        arrays_free(&poisoned);
+        clattn_plan_release(plan);
+    }
+}
+
+/* ---- extreme numbers ------------------------------------------------------------------------------------------ */
+
+/* Logits of exactly +-60000 and 0: query i is 200 in one place, keys 300, -300 or 0 there. */
+static void set_extreme_logits(struct arrays *arrays)
+{
+    const struct array *query = &arrays->array[ARRAY_QUERY];
+    const struct array *key = &arrays->array[ARRAY_KEY];
+
+    for (int64_t i = 0; i < query->extent[2]; ++i) {
+        arrays_set_row(arrays, ARRAY_QUERY, 0, 0, i, 0.0);
+        oracle_store(query->dtype, arrays_at(arrays, ARRAY_QUERY), array_index(query, 0, 0, i, i % 5), 200.0);
+    }
+    for (int64_t j = 0; j < key->extent[2]; ++j)
+        for (int64_t d = 0; d < key->extent[3]; ++d)
+            oracle_store(key->dtype, arrays_at(arrays, ARRAY_KEY), array_index(key, 0, 0, j, d),
+                         300.0 * (double)((j * 7 + d * 3) % 3 - 1));
+}
+
+static void extreme_logits_do_not_overflow(void **state)
+{
+    check_against_oracle(*state, "b1h1q40k150d8:%s:scale=1:lse", set_extreme_logits);
+    check_against_oracle(*state, "b1h1q40k150d8:%s:scale=-1:lse:causal", set_extreme_logits);
+    check_against_oracle(*state, "b1h1q40k150d8:%s:scale=1:lse:softcap=50", set_extreme_logits);
+    check_against_oracle(*state, "b1h1q40k150d8:%s:scale=1:lse:scores=weights", set_extreme_logits);
+    check_against_oracle(*state, "b1h1q40k150d8:%s:scale=1:lse:scores=raw", set_extreme_logits);
+}
+
+/* Query i meets key (7 i) % 128 with a logit of 112, all others with 0: the output is that key's value row. */
+static void a_leading_logit_gives_its_value(void **state)
+{
+    const struct harness *harness = *state;
+    const char *variant;
+
+    for (size_t t = 0; t < 3; ++t)
+        for (size_t n = 0; next_variant(&n, &variant);) {
+            struct test_case c = make_case("b1h1q100k128d128v33:%s:scale=7", type_names[t]);
+            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+            struct arrays arrays;
+            if (plan == NULL)
+                continue;
+            assert_true(arrays_init(&arrays, &c));
+            for (int64_t i = 0; i < 100; ++i)
+                for (int64_t d = 0; d < 128; ++d)
+                    oracle_store(c.desc.query.dtype, arrays_at(&arrays, ARRAY_QUERY), i * 128 + d,
+                                 d == 7 * i % 128 ? 4.0 : 0.0);
+            for (int64_t j = 0; j < 128; ++j)
+                for (int64_t d = 0; d < 128; ++d)
+                    oracle_store(c.desc.key.dtype, arrays_at(&arrays, ARRAY_KEY), j * 128 + d, d == j ? 4.0 : 0.0);
+            run(harness, plan, &arrays);
+            for (int64_t i = 0; i < 100; ++i)
+                for (int64_t d = 0; d < 33; ++d)
+                    if (element(&arrays, ARRAY_OUTPUT, 0, i, d) != element(&arrays, ARRAY_VALUE, 0, 7 * i % 128, d))
+                        fail_msg("%s, %s: output[%d,%d] is %.9g: expected %.9g", c.name, clattn_plan_name(plan), (int)i,
+                                 (int)d, element(&arrays, ARRAY_OUTPUT, 0, i, d),
+                                 element(&arrays, ARRAY_VALUE, 0, 7 * i % 128, d));
+            arrays_free(&arrays);
+            clattn_plan_release(plan);
+        }
+}
+
+/* Rows of -FLT_MAX throughout are not empty; where a single key has 0 instead, it alone counts; -inf excludes. */
+static void set_lowest_masks(struct arrays *arrays)
+{
+    const struct array *mask = &arrays->array[ARRAY_MASK];
+    float *bias = arrays_at(arrays, ARRAY_MASK);
+
+    for (int64_t h = 0; h < mask->extent[1]; ++h)
+        for (int64_t i = 0; i < mask->extent[2]; ++i)
+            for (int64_t j = 0; j < mask->extent[3]; ++j) {
+                float value = -FLT_MAX;
+                if (i % 4 == 1)
+                    value = j == 70 ? 0.0F : -FLT_MAX;
+                if (i % 4 == 2)
+                    value = j % 2 == 0 ? -INFINITY : -FLT_MAX;
+                if (i % 4 == 3)
+                    value = -INFINITY;
+                bias[array_index(mask, 0, h, i, j)] = value;
+            }
+}
+
+static void lowest_masks_are_arithmetic(void **state)
+{
+    check_against_oracle(*state, "b1h2q9k130d20:%s:mask=add:lse", set_lowest_masks);
+    check_against_oracle(*state, "b1h2q9k130d20:%s:mask=add:lse:causal", set_lowest_masks);
+    check_against_oracle(*state, "b1h2q9k130d20:%s:mask=add:lse:softcap=3", set_lowest_masks);
+    check_against_oracle(*state, "b1h2q9k130d20:%s:mask=add:lse:scores=weights", set_lowest_masks);
+    check_against_oracle(*state, "b1h2q9k130d20:%s:mask=add:lse:scores=masked", set_lowest_masks);
+}
+
+/* A mask value of +inf or NaN is arithmetic too: the row becomes NaN. */
+static void set_nan_masks(struct arrays *arrays)
+{
+    const struct array *mask = &arrays->array[ARRAY_MASK];
+    float *bias = arrays_at(arrays, ARRAY_MASK);
+
+    bias[array_index(mask, 0, 0, 1, 3)] = INFINITY;
+    bias[array_index(mask, 0, 1, 2, 69)] = NAN;
+}
+
+static void infinite_masks_are_arithmetic(void **state)
+{
+    check_against_oracle(*state, "b1h2q9k80d20:%s:mask=add:lse", set_nan_masks);
+    check_against_oracle(*state, "b1h2q9k80d20:%s:mask=add:lse:scores=weights", set_nan_masks);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fully_masked_rows_are_zero),
+        cmocka_unit_test(positions_outside_the_keys_are_zero),
+        cmocka_unit_test(batches_have_lengths_of_their_own),
+        cmocka_unit_test(no_keys_give_zeros),
+        cmocka_unit_test(no_keys_need_no_buffers),
+        cmocka_unit_test(nothing_to_do_gives_an_event),
+        cmocka_unit_test(hidden_keys_and_values_have_no_effect),
+        cmocka_unit_test(nan_that_is_seen_reaches_the_row),
+        cmocka_unit_test(infinite_scores_are_arithmetic),
+        cmocka_unit_test(nan_in_a_value_stays_in_its_column),
+        cmocka_unit_test(extreme_logits_do_not_overflow),
+        cmocka_unit_test(a_leading_logit_gives_its_value),
+        cmocka_unit_test(lowest_masks_are_arithmetic),
+        cmocka_unit_test(infinite_masks_are_arithmetic),
+    };
+
+    return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
+}
