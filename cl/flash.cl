@@ -107,7 +107,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     float4 sum = (float4)(0.0f);
 
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
-        const int cut = classify(j0, j0 + CLA_TILE_KV, some, all) == CLA_CUT;
+        const int cut = classify(j0, j0 + CLA_TILE_KV, some, all) != CLA_FULL;
         for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
             seen[j] = 0;
 

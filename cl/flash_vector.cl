@@ -227,7 +227,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     /* Without a mask every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden key. */
     for (int j0 = some.x; j0 < some.y; j0 += CLA_KEYS) {
         const int count = min(CLA_KEYS, some.y - j0);
-        const int cut = classify(j0, j0 + count, some, all) == CLA_CUT;
+        const int cut = classify(j0, j0 + count, some, all) != CLA_FULL;
 
 #if CLA_KEY_TYPE == 0
         __global const float *keys = key + view_row(key_view, b, g, j0);

@@ -44,7 +44,7 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
 
     float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
-        const int cut = classify(j0, min(j0 + CLA_TILE_KV, kv_len), some, all) == CLA_CUT;
+        const int cut = classify(j0, min(j0 + CLA_TILE_KV, kv_len), some, all) != CLA_FULL;
         for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
             seen[j] = 0;
         barrier(CLK_LOCAL_MEM_FENCE);

@@ -16,33 +16,39 @@ static const char *shown(const struct request *request, const struct arrays *arr
     return text;
 }
 
-/* The extents [batch, heads, length, dim] of a query, key or value file. `heads` is 0 where the file says it. */
+/* The extents [batch, heads, length, dim] of a query, key or value file. `heads` is what the options say, or 0. */
 static enum exit_code read_extents(const struct request *request, struct arrays *arrays, enum operand operand,
                                    enum run_option option, int64_t heads, int64_t extent[4])
 {
     const struct array *array = &arrays->array[operand];
     const struct array *query = &arrays->array[QUERY];
     const int64_t *shape = array->shape;
+    const char *heads_option = operand == QUERY ? "--q-heads" : "--kv-heads";
     if (array->rank != 3 && array->rank != 4)
         return fail(EXIT_BAD_FILE, "%s: expected 4 dimensions, or 3 with --q-heads and --kv-heads",
                     shown(request, arrays, operand, option));
     if (array->rank != query->rank)
         return fail(EXIT_BAD_FILE, "%s: expected %d dimensions, as query has", shown(request, arrays, operand, option),
                     query->rank);
-    if (array->rank == 3 && heads == 0)
-        return fail(EXIT_USAGE, "%s, [batch, length, heads * dim]: expected --q-heads and --kv-heads with it",
-                    shown(request, arrays, operand, option));
-    if (array->rank == 3 && shape[2] % heads != 0)
-        return fail(EXIT_BAD_FILE, "%s: expected a last extent that is a multiple of %s (%" PRId64 ")",
-                    shown(request, arrays, operand, option), operand == QUERY ? "--q-heads" : "--kv-heads", heads);
-    bool heads_last = arrays->form == FORM_BSHD;
     extent[0] = shape[0];
-    extent[1] = array->rank == 3 ? heads : shape[heads_last ? 2 : 1];
-    extent[2] = array->rank == 3 || heads_last ? shape[1] : shape[2];
-    extent[3] = array->rank == 3 ? shape[2] / heads : shape[3];
-    if (heads != 0 && extent[1] != heads)
-        return fail(EXIT_BAD_FILE, "%s: expected %" PRId64 " heads, as %s says",
-                    shown(request, arrays, operand, option), heads, operand == QUERY ? "--q-heads" : "--kv-heads");
+    if (array->rank == 3) {
+        if (heads == 0)
+            return fail(EXIT_USAGE, "%s, [batch, length, heads * dim]: expected --q-heads and --kv-heads with it",
+                        shown(request, arrays, operand, option));
+        if (shape[2] % heads != 0)
+            return fail(EXIT_BAD_FILE, "%s: expected a last extent that is a multiple of %s (%" PRId64 ")",
+                        shown(request, arrays, operand, option), heads_option, heads);
+        extent[1] = heads;
+        extent[2] = shape[1];
+        extent[3] = shape[2] / heads;
+    } else {
+        extent[1] = shape[arrays->form == FORM_BSHD ? 2 : 1];
+        extent[2] = shape[arrays->form == FORM_BSHD ? 1 : 2];
+        extent[3] = shape[3];
+        if (heads != 0 && extent[1] != heads)
+            return fail(EXIT_BAD_FILE, "%s: expected %" PRId64 " heads, as %s says",
+                        shown(request, arrays, operand, option), heads, heads_option);
+    }
     if (extent[3] == 0)
         return fail(EXIT_BAD_FILE, "%s: expected at least 1 element a head", shown(request, arrays, operand, option));
     return EXIT_DONE;

@@ -21,8 +21,8 @@
  *               released when no other call uses it.
  *   Processes   A context belongs to the process that made it. After fork() the child gets CLATTN_ERROR_FORKED.
  *   Side effects  The library never prints, exits or aborts, starts no thread, and keeps no state outside the objects
- *               made here. The only environment variable that it reads is CLATTN_DEVICE, in
- * clattn_context_create_default.
+ *               made here. The only environment variable that it reads is CLATTN_DEVICE, where it picks a device
+ *               and is given no selector.
  *
  * The headers need <CL/cl.h> and leave CL_TARGET_OPENCL_VERSION to the program. They compile as C99 and as C++11.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attention on host arrays: a buffer for every operand, one run, and the outputs read back when everything has
- * succeeded. Outputs whose elements leave gaps begin as copies of the caller's arrays, so that the gaps come back unchanged.
+ * succeeded. Outputs whose elements leave gaps begin as copies of the caller's arrays, so that the gaps come back
+ * unchanged.
  */
 #include "api/entry.h"
 #include "util/error.h"
@@ -38,8 +39,8 @@ static clattn_status check_lengths(const struct cla_problem *problem, const void
     if (problem->kv_lengths == CLATTN_LENGTHS_NONE || lengths == NULL)
         return CLATTN_SUCCESS;
     for (int64_t b = 0; b < problem->batch; b++) {
-        int64_t length = problem->kv_lengths == CLATTN_LENGTHS_I64 ? ((const int64_t *)lengths)[b]
-                                                                   : ((const int32_t *)lengths)[b];
+        int64_t length =
+            problem->kv_lengths == CLATTN_LENGTHS_I64 ? ((const int64_t *)lengths)[b] : ((const int32_t *)lengths)[b];
         if (length < 0 || length > problem->kv_len)
             return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "kv_lengths[%lld] is %lld: expected 0 to kv_len (%lld)",
                             (long long)b, (long long)length, (long long)problem->kv_len);
@@ -65,9 +66,8 @@ static clattn_status make_buffers(struct host_run *host, clattn_error *error)
         cl_mem_flags flags = tensor->written ? CL_MEM_READ_WRITE : CL_MEM_READ_ONLY;
         cl_int code = CL_SUCCESS;
         /* The cast: clCreateBuffer takes a pointer to non-const even where it only copies. */
-        host->run.buffer[o].mem =
-            clCreateBuffer(host->context->cl_ctx, flags | (copy ? CL_MEM_COPY_HOST_PTR : 0), host->bytes[o],
-                           copy ? (void *)(uintptr_t)from : NULL, &code);
+        host->run.buffer[o].mem = clCreateBuffer(host->context->cl_ctx, flags | (copy ? CL_MEM_COPY_HOST_PTR : 0),
+                                                 host->bytes[o], copy ? (void *)(uintptr_t)from : NULL, &code);
         if (code != CL_SUCCESS)
             return cla_fail_cl(error, code, "clCreateBuffer");
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel files of cl/, embedded by cl/embed.cmake as byte arrays. Files of cl/lib come first, in the order of inclusion. */
+/* The kernel files of cl/, embedded by cl/embed.cmake as byte arrays. Files of cl/lib come first, in the order of
+ * inclusion. */
 #ifndef CLA_OCL_SOURCE_H
 #define CLA_OCL_SOURCE_H
 

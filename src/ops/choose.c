@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From problem to plan: walks a registry in the ranking's order and keeps the reason of each variant that is passed over. */
+/* From problem to plan: walks a registry in the ranking's order and keeps the reason of each variant that is passed
+ * over. */
 #include "ops/variant.h"
 #include "select/rank.h"
 #include "util/error.h"
@@ -100,7 +101,8 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
             names[count++] = registry->variants[i]->name;
     }
     if (count == 0)
-        return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected \"auto\" or a registered name", forced);
+        return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected \"auto\" or a registered name",
+                        forced);
     cla_rank(&plan->problem, &plan->context->device, names, count, order);
 
     struct cla_text refusals = {0};
@@ -131,8 +133,9 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
     return status;
 }
 
-clattn_status cla_choose(clattn_context *context, const struct cla_problem *problem, const struct cla_registry *registry,
-                         const char *forced, clattn_plan **plan, clattn_error *error)
+clattn_status cla_choose(clattn_context *context, const struct cla_problem *problem,
+                         const struct cla_registry *registry, const char *forced, clattn_plan **plan,
+                         clattn_error *error)
 {
     clattn_plan *made = NULL;
     CLA_TRY(cla_context_check_process(context, error));

@@ -8,26 +8,29 @@ void cla_option(struct cla_text *options, const char *name, int64_t value)
 }
 
 /* The storage types of types.cl are numbered as clattn_dtype is. */
-static int64_t type_of(const struct cla_problem *problem, enum cla_operand operand)
+static int64_t type_of(const struct cla_problem *problem, enum cla_operand operand, bool used)
 {
-    return problem->tensor[operand].present ? (int64_t)problem->tensor[operand].dtype : (int64_t)CLATTN_F32;
+    return used && problem->tensor[operand].present ? (int64_t)problem->tensor[operand].dtype : (int64_t)CLATTN_F32;
 }
 
-void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile,
-                        int lanes)
+void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
+                        const struct cla_tile *tile, int lanes)
 {
     static const struct cla_tile smallest = {1, 1, 4};
     const struct cla_tile *block = tile != NULL ? tile : &smallest;
-    cla_option(options, "CLA_QUERY_TYPE", type_of(problem, CLA_QUERY));
-    cla_option(options, "CLA_KEY_TYPE", type_of(problem, CLA_KEY));
-    cla_option(options, "CLA_VALUE_TYPE", type_of(problem, CLA_VALUE));
-    cla_option(options, "CLA_OUTPUT_TYPE", type_of(problem, CLA_OUTPUT));
-    cla_option(options, "CLA_MASK_TYPE", type_of(problem, CLA_MASK));
-    cla_option(options, "CLA_BAND", problem->band);
-    cla_option(options, "CLA_BOTTOM_RIGHT", problem->alignment == CLATTN_ALIGN_BOTTOM_RIGHT);
-    cla_option(options, "CLA_LENGTHS", (int64_t)problem->kv_lengths);
-    cla_option(options, "CLA_MASK", (int64_t)problem->mask_kind);
-    cla_option(options, "CLA_SOFTCAP", problem->softcap > 0.0f);
+    const bool query_key = (uses & CLA_USES_QUERY_KEY) != 0;
+    const bool value_output = (uses & CLA_USES_VALUE_OUTPUT) != 0;
+    const bool exclusions = (uses & CLA_USES_EXCLUSIONS) != 0;
+    cla_option(options, "CLA_QUERY_TYPE", type_of(problem, CLA_QUERY, query_key));
+    cla_option(options, "CLA_KEY_TYPE", type_of(problem, CLA_KEY, query_key));
+    cla_option(options, "CLA_VALUE_TYPE", type_of(problem, CLA_VALUE, value_output));
+    cla_option(options, "CLA_OUTPUT_TYPE", type_of(problem, CLA_OUTPUT, value_output));
+    cla_option(options, "CLA_MASK_TYPE", type_of(problem, CLA_MASK, exclusions));
+    cla_option(options, "CLA_BAND", exclusions && problem->band);
+    cla_option(options, "CLA_BOTTOM_RIGHT", exclusions && problem->alignment == CLATTN_ALIGN_BOTTOM_RIGHT);
+    cla_option(options, "CLA_LENGTHS", exclusions ? (int64_t)problem->kv_lengths : 0);
+    cla_option(options, "CLA_MASK", exclusions ? (int64_t)problem->mask_kind : 0);
+    cla_option(options, "CLA_SOFTCAP", (uses & CLA_USES_SOFTCAP) != 0 && problem->softcap > 0.0f);
     cla_option(options, "CLA_WIDTH", block->width);
     cla_option(options, "CLA_HEIGHT", block->height);
     cla_option(options, "CLA_CHUNK", block->chunk);

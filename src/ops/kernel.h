@@ -7,10 +7,21 @@
 #include "select/tiles.h"
 #include "util/text.h"
 
-/* "-D" options of cl/lib/types.cl and visible.cl for the problem, of block.cl for the tile (NULL: the
- * smallest) and of exp2.cl for vectors of `lanes` floats. */
-void cla_common_options(struct cla_text *options, const struct cla_problem *problem, const struct cla_tile *tile,
-                        int lanes);
+/* What of a problem a kernel depends on; all else is left out of its options, so that problems share programs. */
+enum cla_uses {
+    CLA_USES_QUERY_KEY = 1,
+    CLA_USES_VALUE_OUTPUT = 2,
+    CLA_USES_EXCLUSIONS = 4, /* band, lengths, mask */
+    CLA_USES_SOFTCAP = 8,
+    CLA_USES_ALL = 15
+};
+
+/*
+ * "-D" options of cl/lib/types.cl and visible.cl for what a kernel `uses` of the problem, of block.cl for the tile
+ * (NULL: the smallest) and of exp2.cl for vectors of `lanes` floats.
+ */
+void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
+                        const struct cla_tile *tile, int lanes);
 
 /* Appends one " -D NAME=value". */
 void cla_option(struct cla_text *options, const char *name, int64_t value);
@@ -33,8 +44,8 @@ struct cla_intermediate {
 void cla_step_intermediate(struct cla_step *step, const struct cla_problem *problem, const struct cla_intermediate *at);
 
 /*
- * The steps of the three primitives over the whole problem, for their own variants and for the unfused one. `stage` is a
- * clattn_scores_stage up to MASKED. `tile`, unless NULL, receives the tile's name.
+ * The steps of the three primitives over the whole problem, for their own variants and for the unfused one. `stage` is
+ * a clattn_scores_stage up to MASKED. `tile`, unless NULL, receives the tile's name.
  */
 clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, const struct cla_intermediate *to,
                                   struct cla_text *tile, clattn_error *error);

@@ -13,8 +13,8 @@ struct cla_variant {
     const char *name; /* words joined by '_' */
 
     /*
-     * Whether the variant can compute the problem on the device; if not, why, in a few words, goes to `reason`. It refuses
-     * only what it cannot compute: what is merely slow is the ranking's business.
+     * Whether the variant can compute the problem on the device; if not, why, in a few words, goes to `reason`. It
+     * refuses only what it cannot compute: what is merely slow is the ranking's business.
      */
     bool (*accepts)(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason);
 
@@ -40,7 +40,8 @@ extern const struct cla_registry cla_weighted_sum_registry;
  * Makes the plan for a problem: tries the registry's variants in the order of the ranking, or only the one named
  * `forced` unless that is NULL or "auto", until one accepts, builds and passes its first launch.
  */
-clattn_status cla_choose(clattn_context *context, const struct cla_problem *problem, const struct cla_registry *registry,
-                         const char *forced, clattn_plan **plan, clattn_error *error);
+clattn_status cla_choose(clattn_context *context, const struct cla_problem *problem,
+                         const struct cla_registry *registry, const char *forced, clattn_plan **plan,
+                         clattn_error *error);
 
 #endif

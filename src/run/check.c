@@ -83,12 +83,13 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
     if (type != CL_MEM_OBJECT_BUFFER)
         return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s is an image or a pipe: expected a buffer", name);
     if (context != plan->context->cl_ctx)
-        return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s belongs to another cl_context than the plan", name);
+        return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s belongs to another cl_context than the plan",
+                        name);
     if (parent != NULL)
         CLA_TRY(mem_info(buffer->mem, CL_MEM_OFFSET, sizeof sub_offset, &sub_offset, name, error));
     if (buffer->offset % alignment != 0)
-        return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s has offset %zu: expected a multiple of %zu bytes",
-                        name, buffer->offset, alignment);
+        return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
+                        "buffer %s has offset %zu: expected a multiple of %zu bytes", name, buffer->offset, alignment);
     if (buffer->offset > size || (uint64_t)bytes > (uint64_t)(size - buffer->offset))
         return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
                         "buffer %s has %zu bytes: expected at least %lld from offset %zu on", name, size,
@@ -98,7 +99,8 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
     return CLATTN_SUCCESS;
 }
 
-/* Softmax in place is the one way in which an output may share bytes with an operand: it reads a row before writing it. */
+/* Softmax in place is the one way in which an output may share bytes with an operand: it reads a row before writing it.
+ */
 static bool may_share(const clattn_plan *plan, const struct placed *a, const struct placed *b)
 {
     return plan->problem.operation == CLA_OP_SOFTMAX && a->start == b->start &&

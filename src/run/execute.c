@@ -16,9 +16,8 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
 {
     for (cl_uint i = 0; i < step->num_args; i++) {
         struct cla_arg arg = step->args[i];
-        const clattn_buffer *buffer = arg.kind == CLA_ARG_WORKSPACE || arg.kind == CLA_ARG_PLACE
-                                          ? &run->workspace
-                                          : &run->buffer[arg.operand];
+        const clattn_buffer *buffer =
+            arg.kind == CLA_ARG_WORKSPACE || arg.kind == CLA_ARG_PLACE ? &run->workspace : &run->buffer[arg.operand];
         const void *value = &arg.value;
         size_t size = sizeof(cl_int);
         switch (arg.kind) {
@@ -177,8 +176,9 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
     cl_mem owned = NULL;
     CLA_TRY(cla_context_check_process(plan->context, error));
     CLA_CHECK(queue != NULL, error, "queue is NULL");
-    CLA_CHECK((num_events == 0) == (wait_list == NULL), error, "wait_list is %s with num_events %u: expected both or none",
-              wait_list == NULL ? "NULL" : "given", (unsigned)num_events);
+    CLA_CHECK((num_events == 0) == (wait_list == NULL), error,
+              "wait_list is %s with num_events %u: expected both or none", wait_list == NULL ? "NULL" : "given",
+              (unsigned)num_events);
     for (cl_uint i = 0; i < num_events; i++)
         CLA_CHECK(wait_list[i] != NULL, error, "wait_list[%u] is NULL", (unsigned)i);
     CLA_TRY(check_queue(plan, queue, &chain.out_of_order, error));

@@ -23,7 +23,9 @@ clattn_status cla_plan_create(clattn_context *context, const struct cla_problem 
 
 void cla_plan_clear(clattn_plan *plan)
 {
-    for (size_t i = 0; i < plan->num_steps; i++)
+    /* In a forked child the kernels are the parent's to release. */
+    bool own = cla_context_check_process(plan->context, NULL) == CLATTN_SUCCESS;
+    for (size_t i = 0; own && i < plan->num_steps; i++)
         clReleaseKernel(plan->steps[i].kernel);
     free(plan->steps);
     plan->steps = NULL;

@@ -95,7 +95,8 @@ void cla_plan_clear(clattn_plan *plan);
 /*
  * Adds a step with the kernel `kernel_name` of cl/`file`, built with `options` (see cla_context_kernel), and gives it
  * out to be filled in: zero but for kernel and group_size. It stays valid until the next one is added. Fails with
- * UNSUPPORTED where the compiled kernel does not allow `group_size` work-items or needs more local memory than there is.
+ * UNSUPPORTED where the compiled kernel does not allow `group_size` work-items or needs more local memory than there
+ * is.
  */
 clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const char *options, const char *kernel_name,
                                 size_t group_size, struct cla_step **step, clattn_error *error);

@@ -26,8 +26,8 @@ static bool placed(const size_t *order, size_t count, size_t index)
     return false;
 }
 
-void cla_rank(const struct cla_problem *problem, const struct cla_device *device, const char *const *names, size_t count,
-              size_t *order)
+void cla_rank(const struct cla_problem *problem, const struct cla_device *device, const char *const *names,
+              size_t count, size_t *order)
 {
     size_t done = 0;
     for (size_t row = 0; row < NUM_ROWS; row++) {

@@ -16,8 +16,8 @@ struct cla_tile {
 typedef int64_t cla_local_bytes(const struct cla_tile *tile);
 
 /*
- * The `index`-th tile, best first, whose work-group and local memory the device allows; NULL past the last. A tile may still be
- * refused by the compiled kernel, whose own limit can be lower; then the next is tried.
+ * The `index`-th tile, best first, whose work-group and local memory the device allows; NULL past the last. A tile may
+ * still be refused by the compiled kernel, whose own limit can be lower; then the next is tried.
  */
 const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_bytes *local_bytes, size_t index);
 

@@ -54,7 +54,7 @@ static void note_refusal(const char *variant, const char *reason)
         return;
     if (n == num_refusals) {
         refusals[n].variant = variant;
-        snprintf(refusals[n].reason, sizeof refusals[n].reason, "%s", reason);
+        snprintf(refusals[n].reason, sizeof refusals[n].reason, "%.199s", reason);
         num_refusals++;
     }
     refusals[n].count++;

@@ -82,11 +82,14 @@ static void compare(clattn_plan *plan, const struct arrays *arrays)
 /* What a test does to the inputs of a case before they are run. NULL: nothing. */
 typedef void change_inputs(struct arrays *arrays);
 
-/* Runs the case, changed, on every variant and type, and compares it with the oracle. */
+/* Runs the case, changed, on every variant, in f32 and by turns in f16 or bf16, and compares it with the oracle. */
 static void check_against_oracle(const struct harness *harness, const char *format, change_inputs *change)
 {
-    for (size_t t = 0; t < sizeof type_names / sizeof *type_names; ++t) {
-        struct test_case c = make_case(format, type_names[t]);
+    static int turn = 0;
+
+    turn++;
+    for (int t = 0; t < 2; ++t) {
+        struct test_case c = make_case(format, type_names[t == 0 ? 0 : 1 + turn % 2]);
         const char *variant;
         for (size_t n = 0; next_variant(&n, &variant);) {
             clattn_plan *plan = plan_or_refusal(harness, &c, variant);

@@ -18,12 +18,12 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_tile *til
     const struct cla_problem *problem = &plan->problem;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, tile, 4);
+    cla_common_options(&options, problem, CLA_USES_ALL, tile, 4);
     cla_option(&options, "CLA_HEAD_DIM", problem->head_dim);
     cla_option(&options, "CLA_VALUE_DIM", problem->value_dim);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
-    clattn_status status = cla_plan_add_step(plan, "flash.cl", options.data, "flash",
-                                             (size_t)(tile->width * tile->height), &step, error);
+    clattn_status status =
+        cla_plan_add_step(plan, "flash.cl", options.data, "flash", (size_t)(tile->width * tile->height), &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
@@ -47,7 +47,8 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
     if (problem->scores_stage != CLATTN_SCORES_NONE)
         cla_text_add(reason, "gives no scores out");
     else if (problem->value_dim > 1024)
-        cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does", (long long)problem->value_dim);
+        cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
+                     (long long)problem->value_dim);
     else if (cla_tile_for(device, local_bytes, 0) == NULL)
         cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
     return reason->length == 0;

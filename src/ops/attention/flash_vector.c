@@ -5,8 +5,8 @@
 #include "util/error.h"
 
 /*
- * A register block of `block` x `vectors` sums, with `vectors` operands and a broadcast one, must fit the vector registers:
- * 32 of 16 lanes (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON).
+ * A register block of `block` x `vectors` sums, with `vectors` operands and a broadcast one, must fit the vector
+ * registers: 32 of 16 lanes (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON).
  */
 static const struct block {
     uint32_t lanes;
@@ -47,15 +47,14 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     const int rows = block->vectors * (int)block->lanes;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, NULL, (int)block->lanes);
+    cla_common_options(&options, problem, CLA_USES_ALL, NULL, (int)block->lanes);
     cla_option(&options, "CLA_HEAD_DIM", problem->head_dim);
     cla_option(&options, "CLA_VALUE_DIM", problem->value_dim);
     cla_option(&options, "CLA_VECTORS", block->vectors);
     cla_option(&options, "CLA_BLOCK", block->block);
     cla_option(&options, "CLA_KEYS", block->keys);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
-    clattn_status status =
-        cla_plan_add_step(plan, "flash_vector.cl", options.data, "flash_vector", 1, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", options.data, "flash_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Attention as the composition of its three primitives: scores, softmax in place, weighted sum. Takes every problem, and is the
- * only one that gives scores or weights out. The scores pass through memory: a buffer of the caller's where they are
- * asked for, else the workspace, in slices that fit it.
+ * Attention as the composition of its three primitives: scores, softmax in place, weighted sum. Takes every problem,
+ * and is the only one that gives scores or weights out. The scores pass through memory: a buffer of the caller's where
+ * they are asked for, else the workspace, in slices that fit it.
  */
 #include "ops/attention/registry.h"
 #include "ops/kernel.h"

@@ -14,7 +14,10 @@ static clattn_status add_with_tile(clattn_plan *plan, clattn_scores_stage stage,
     const struct cla_problem *problem = &plan->problem;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, tile, 4);
+    cla_common_options(&options, problem,
+                       CLA_USES_QUERY_KEY | (stage >= CLATTN_SCORES_SOFTCAP ? CLA_USES_SOFTCAP : 0u) |
+                           (stage >= CLATTN_SCORES_MASKED ? CLA_USES_EXCLUSIONS : 0u),
+                       tile, 4);
     cla_option(&options, "CLA_STAGE", (int64_t)stage);
     clattn_status status = cla_plan_add_step(plan, "scores.cl", options.data, "scores",
                                              (size_t)(tile->width * tile->height), &step, error);

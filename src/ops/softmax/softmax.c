@@ -4,7 +4,8 @@
 #include "ops/variant.h"
 #include "util/size.h"
 
-/* Work-items a row: enough to hide memory latency on a GPU, one on a CPU, where more only share the same vector unit. */
+/* Work-items a row: enough to hide memory latency on a GPU, one on a CPU, where more only share the same vector unit.
+ */
 static size_t group_size(const struct cla_device *device)
 {
     size_t most = device->info.device_class == CLATTN_DEVICE_CLASS_CPU ? 1 : 256;
@@ -21,7 +22,7 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
     const int lanes = (int)cla_max(4, (int64_t)plan->context->device.vector_lanes);
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, NULL, lanes);
+    cla_common_options(&options, problem, 0, NULL, lanes);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
     clattn_status status = cla_plan_add_step(plan, "softmax.cl", options.data, "softmax", size, &step, error);

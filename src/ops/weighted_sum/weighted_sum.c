@@ -17,7 +17,7 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_intermedi
     const struct cla_problem *problem = &plan->problem;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, tile, 4);
+    cla_common_options(&options, problem, CLA_USES_VALUE_OUTPUT | CLA_USES_EXCLUSIONS, tile, 4);
     clattn_status status = cla_plan_add_step(plan, "weighted_sum.cl", options.data, "weighted_sum",
                                              (size_t)(tile->width * tile->height), &step, error);
     cla_text_free(&options);

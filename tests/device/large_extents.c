@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* More than 65 535 heads, queries or keys, which is what two of the three dimensions of some devices' grids end at. */
+#include "compare.h"
+#include "harness.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* Every variant on the problem; every `step`-th row is compared. */
+static void check(const struct harness *harness, const char *problem, int64_t step)
+{
+    struct test_case c;
+
+    assert_true(case_from_problem(problem, &c));
+    for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
+        struct arrays arrays;
+        char message[600];
+        clattn_plan *plan = harness_plan(harness, &c, clattn_attention_variant(n));
+        assert_true(arrays_init(&arrays, &c));
+        if (!harness_run(harness, plan, &arrays, message))
+            fail_msg("%s, %s: %s", problem, clattn_plan_name(plan), message);
+        struct oracle_operands operands = arrays_operands(&arrays);
+        struct compare_result result = compare_attention(&operands, arrays_at(&arrays, ARRAY_OUTPUT),
+                                                         arrays_at(&arrays, ARRAY_LSE), NULL, step, false, false);
+        if (!result.passed)
+            fail_msg("%s, %s: %s", problem, clattn_plan_name(plan), result.message);
+        arrays_free(&arrays);
+        clattn_plan_release(plan);
+    }
+}
+
+static void many_heads(void **state)
+{
+    check(*state, "b300h250g50q2k3d4:f32:lse", 97);
+    check(*state, "b1h70000g1q1k5d3:f16:lse", 97);
+}
+
+static void many_batches(void **state)
+{
+    check(*state, "b70000h1q3k2d5:f32:causal:lse", 97);
+}
+
+static void many_queries(void **state)
+{
+    check(*state, "b1h1q65537k40d16:f32:lse", 89);
+    check(*state, "b1h1q65537k2049d8:f16:window=2000,5@-63488:lse", 997);
+}
+
+static void many_keys(void **state)
+{
+    check(*state, "b1h2q5k65537d16:f32:causal:lse", 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_heads),
+        cmocka_unit_test(many_batches),
+        cmocka_unit_test(many_queries),
+        cmocka_unit_test(many_keys),
+    };
+
+    return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
+}

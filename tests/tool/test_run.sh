@@ -1,0 +1,197 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What the tool computes and writes, on the device that it takes by default.
+# shellcheck source=/dev/null disable=SC2154
+. "$(dirname "$0")/common.sh"
+
+# ---- devices ----
+
+ok devices
+says VERDICT out
+ok devices --long
+says 'verdict ' out
+ok devices --json
+says '"ready": true' out
+says '"driver": "' out
+
+# ---- an example that can be computed by hand ----
+#
+# One query (0.5, 0.5) over the keys and values (1, 2) and (3, 4), unscaled (Luong et al. 2015): scores 1.5 and 3.5,
+# weights 1 / (1 + e^2) = 0.11920292 and 0.88079708, output 1 + 2 * 0.88079708 and 1 more, log-sum-exp 3.5 + 0.12692801.
+
+one='\000\000\200\077' two='\000\000\000\100' three='\000\000\100\100' four='\000\000\200\100' half='\000\000\000\077'
+infinity='\000\000\200\377' # minus infinity
+# shellcheck disable=SC2059
+{
+    { header '<f4' '1, 1, 1, 2'; printf "$half$half"; } >q.npy
+    { header '<f4' '1, 1, 2, 2'; printf "$one$two$three$four"; } >k.npy
+    { header '>f4' '1, 1, 2, 2'; printf '\077\200\000\000\100\000\000\000\100\100\000\000\100\200\000\000'; } >big.npy
+    { header '<f4' '1, 1, 2, 2' | sed 's/False/True /'; printf "$one$three$two$four"; } >fortran.npy
+    { header '<f2' '1, 1, 1, 2'; printf '\000\070\000\070'; } >q16.npy
+    { header '|b1' '2,'; printf '\000\001'; } >second.npy
+    { header '|b1' '1, 1'; printf '\000'; } >nothing.npy
+    { header '<f4' '1, 2'; printf "$infinity$one"; } >add.npy
+    { header '<i8' '1,'; printf '\001\000\000\000\000\000\000\000'; } >first.npy
+}
+files='-q q.npy -k k.npy -v k.npy -o o.npy --scale 1 --verify'
+run() {
+    rm -f o.npy lse.npy s.npy
+    # shellcheck disable=SC2086
+    ok run $files "$@"
+}
+
+run --lse lse.npy --scores s.npy --scores-stage raw
+holds o.npy 2.76159416 3.76159416
+holds lse.npy 3.62692801
+holds s.npy 1.5 3.5
+says "'<f4', 'fortran_order': False, 'shape': (1, 1, 1, 2)" o.npy
+says "'shape': (1, 1, 1)," lse.npy
+says "'shape': (1, 1, 1, 2)," s.npy
+says 'verified  yes' err
+checks=$((checks + 1))
+[ ! -s out ] || problem 'the summary is on standard output'
+
+run --scores s.npy --scores-stage weights
+holds s.npy 0.11920292 0.88079708
+run --softcap 2 --scores s.npy --scores-stage softcap
+holds s.npy 1.27029795 1.88275078
+run --mask second.npy --lse lse.npy --scores s.npy --scores-stage masked
+holds o.npy 3 4
+holds lse.npy 3.5
+holds s.npy -inf 3.5
+run --mask add.npy --lse lse.npy
+holds o.npy 3 4
+holds lse.npy 4.5
+run --mask nothing.npy --lse lse.npy
+holds o.npy 0 0
+holds lse.npy -inf
+run --kv-lengths first.npy
+holds o.npy 1 2
+run --causal top-left
+holds o.npy 1 2
+run --causal bottom-right
+holds o.npy 2.76159416 3.76159416
+run --causal -1
+holds o.npy 0 0
+run --window 0,0 --align bottom-right
+holds o.npy 3 4
+run --window -1,0 --align 0
+holds o.npy 1 2
+run --dtype bf16
+says 'd2:bf16' err
+says "'<f4'" o.npy
+for kernel in $("$clattn" run --random b1h1q1k1d1:f32 --kernel none 2>&1 | sed 's/.*: //; s/,//g'); do
+    run --kernel "$kernel"
+    holds o.npy 2.76159416 3.76159416
+    says "kernel    $kernel" err
+done
+refused 5 . run --random b1h1q4k4d4:f32:scores=raw --kernel flash
+refused 3 'no OpenCL device' run --random b1h1q4k4d4:f32 --device 99:0
+refused 2 'selector' run --random b1h1q4k4d4:f32 --device nonsense
+
+# the same keys in another byte order and in Fortran's; a pipe; the query's type is the output's
+files='-q q.npy -k big.npy -v fortran.npy -o o.npy --scale 1 --verify'
+run
+holds o.npy 2.76159416 3.76159416
+rm -f o.npy
+checks=$((checks + 1))
+# shellcheck disable=SC2002
+cat q.npy | "$clattn" run -q /dev/stdin -k k.npy -v k.npy --scale 1 -o /dev/stdout 2>err | cat >o.npy
+holds o.npy 2.76159416 3.76159416
+files='-q q16.npy -k k.npy -v k.npy -o o.npy --scale 1 --verify'
+run
+says "'<f2'" o.npy
+run --dtype f32
+says "'<f2'" o.npy
+says 'd2:f32' err
+
+# ---- made-up arrays ----
+
+ok run --random b2h4g2q9k13d8v5:f32:window=4,2@top-left:mask=add:lengths:softcap=5 --verify -o a.npy --lse lse.npy
+ok run --random b2h4g2q9k13d8v5:f32:window=4,2@top-left:mask=add:lengths:softcap=5 --verify -o b.npy
+ok run --random b2h4g2q9k13d8v5:f32:window=4,2@top-left:mask=add:lengths:softcap=5 --seed 1 -o c.npy
+checks=$((checks + 2))
+cmp a.npy b.npy || problem 'the same seed gives other arrays'
+! cmp -s a.npy c.npy || problem 'another seed gives the same arrays'
+ok run --random b2h4g2q9k13d8v5:f32 --window 4,2 --align top-left --softcap 5 --scale 0.25 --verify
+ok run --random b0h4q9k13d8:f16:lse --verify -o o.npy --lse lse.npy
+says "'<f2', 'fortran_order': False, 'shape': (0, 4, 9, 8)" o.npy
+ok run --random b1h2q3k0d8:f32 --verify -o o.npy
+ok run --random b1h2q33k65d8:bf16:causal@3:mask=bool --verify --time --json
+says '"problem": "b1h2q33k65d8:bf16:causal@3:mask=bool"' out
+for name in version variant name tile device driver dtype shapes verified error share rows seconds runs gflops; do
+    says "\"$name\": [^n]" out
+done
+says '"verified": true' out
+ok run --random b1h2q3k4d8:f32 --json
+says '"error": null' out
+says '"seconds": null' out
+
+# ---- forms of one array: [batch, length, heads, dim] and [batch, length, heads * dim] are the same bytes ----
+
+ok run --random b2h6q5k5d4:f32 -o q.npy
+ok run --random b2h6q7k7d4:f32 -o k.npy --seed 1
+reform() { # FILE SHAPE: the data of q.npy or k.npy under another shape
+    { header '<f4' "$2"; tail -c +129 "$1"; }
+}
+reform q.npy '2, 5, 6, 4' >q4.npy
+reform q.npy '2, 5, 24' >q3.npy
+reform k.npy '2, 7, 6, 4' >k4.npy
+reform k.npy '2, 7, 24' >k3.npy
+ok run -q q4.npy -k k4.npy -v k4.npy --layout bshd -o o4.npy --verify
+ok run -q q3.npy -k k3.npy -v k3.npy --q-heads 6 --kv-heads 6 -o o3.npy --verify
+says "'shape': (2, 5, 6, 4)" o4.npy
+says "'shape': (2, 5, 24)" o3.npy
+tail -c +129 o4.npy >data4
+tail -c +129 o3.npy >data3
+checks=$((checks + 1))
+cmp data3 data4 || problem 'the forms give different results'
+reform k.npy '2, 14, 12' >k3.npy
+ok run -q q3.npy -k k3.npy -v k3.npy --q-heads 6 --kv-heads 3 -o o.npy --verify
+says 'b2h6g3q5k14d4' err
+says "'shape': (2, 5, 24)" o.npy
+
+# ---- outputs: all or none ----
+
+if [ -w /dev/full ]; then
+    rm -f o.npy
+    refused 1 '/dev/full: cannot be written: No space' run -q q.npy -k k.npy -v k.npy -o o.npy --lse /dev/full
+    refused 1 '/dev/full: cannot be written: No space' run -q q.npy -k k.npy -v k.npy -o /dev/full --lse lse2.npy
+    checks=$((checks + 1))
+    "$clattn" run -q q.npy -k k.npy -v k.npy --json >/dev/full 2>err
+    [ $? -eq 1 ] || problem 'JSON to a full disk succeeds'
+fi
+rm -f o.npy
+(
+    ulimit -f 4096 # 2 or 4 MiB, as the shell counts; what drivers write is less, the output 10 MB
+    "$clattn" run --random b1h1q20000k2d128:f32 -o o.npy
+) >out 2>err
+code=$?
+checks=$((checks + 1))
+[ "$code" -eq 1 ] && [ ! -e o.npy ] || problem "a file that cannot be as long: exit code $code"
+says 'o.npy: cannot be written: File too large' err
+
+ln -sf target.npy link.npy
+printf 'old' >target.npy
+chmod 640 target.npy
+ok run -q q.npy -k k.npy -v k.npy -o link.npy
+checks=$((checks + 1))
+[ -h link.npy ] && case $(ls -l target.npy) in -rw-r-----*) true ;; *) false ;; esac || problem 'a link is replaced'
+says "'shape': (2, 6, 5, 4)" target.npy
+ok run -q q.npy -k k.npy -v k.npy -o q.npy # in place of its own input
+
+# A signal while it works takes what is staged with it. The problem takes minutes to verify, if nothing ends it.
+"$clattn" run --random b1h8q3000k3000d128:f32 --verify -o staged.npy >out 2>err &
+pid=$!
+waited=0
+while ! ls .clattn-* >/dev/null 2>&1 && [ $waited -lt 100 ]; do
+    sleep 0.1
+    waited=$((waited + 1))
+done
+kill -TERM $pid
+wait $pid
+code=$?
+checks=$((checks + 1))
+[ "$code" -eq 143 ] && ! ls .clattn-* staged.npy >/dev/null 2>&1 ||
+    problem "a signal: exit code $code, $(ls -A)"
+finish

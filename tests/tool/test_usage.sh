@@ -1,0 +1,209 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What the tool says and refuses before it needs a device: help, usage, files, shapes. Needs none.
+# shellcheck source=/dev/null disable=SC2154
+. "$(dirname "$0")/common.sh"
+
+# ---- help and version ----
+
+ok --version
+says '^clattn [0-9]*\.[0-9]*\.[0-9]*$' out
+for arguments in --help 'devices --help' 'run --help' 'run -q x --help'; do
+    # shellcheck disable=SC2086
+    ok $arguments
+    says '^Examples:' out
+    says '^Environment:' out
+    says '^Exit codes:' out
+    says 'CLATTN_DEVICE' out
+done
+for option in query key value output random seed layout q-heads kv-heads scale softcap causal window align mask \
+    kv-lengths lse scores scores-stage dtype kernel device verify time json; do
+    "$clattn" run --help >out
+    says "--$option" out
+done
+
+# ---- usage ----
+
+zeros q.npy '<f4' '1, 4, 5, 8' 640
+zeros k.npy '<f4' '1, 2, 7, 8' 448
+zeros v.npy '<f4' '1, 2, 7, 6' 336
+files='-q q.npy -k k.npy -v v.npy -o o.npy'
+bad() {
+    expected=$1
+    pattern=$2
+    shift 2
+    # shellcheck disable=SC2086
+    refused "$expected" "$pattern" run $files "$@"
+}
+
+refused 2 'expected a command'
+refused 2 'no command: expected one of these: devices, run' nonsense
+refused 2 'unknown option' devices --nonsense
+refused 2 'unexpected argument' devices extra
+refused 2 'expected -q, -k and -v' run
+refused 2 'expected -q, -k and -v' run -q q.npy -k k.npy -o o.npy
+refused 2 'expected -o FILE' run -q q.npy -k k.npy -v v.npy
+bad 2 '--nonsense: unknown option' --nonsense
+bad 2 'does not take an argument' --verify=3
+bad 2 'missing argument' --scale
+bad 2 'unexpected argument' extra
+bad 2 'given twice' --output p.npy
+bad 2 'both or neither' --q-heads 4
+bad 2 'both or neither' --kv-heads 2
+bad 2 'divisor of --q-heads (5)' --q-heads 5 --kv-heads 2
+bad 2 'q-heads is 0: expected a whole number' --q-heads 0 --kv-heads 2
+bad 2 'scale is nan: expected a finite' --scale nan
+bad 2 'scale is -inf: expected a finite' --scale -inf
+bad 2 'scale is 1e60: expected a finite' --scale 1e60
+bad 2 'scale is 0: expected' --scale 0
+bad 2 'scale is 1e-60: expected' --scale 1e-60
+bad 2 'scale is 1e-400: expected' --scale 1e-400
+bad 2 'scale is 1x: expected a number' --scale 1x
+bad 2 'scale is : expected a number' --scale ''
+bad 2 'softcap is -1: expected' --softcap -1
+bad 2 'softcap is inf: expected' --softcap inf
+bad 2 'causal is middle: expected top-left, bottom-right' --causal middle
+bad 2 'causal is 99999999999999999999: expected' --causal 99999999999999999999
+bad 2 'window is given without --align' --window 1,1
+bad 2 'window is 1: expected LEFT,RIGHT' --window 1 --align 0
+bad 2 'window is -2,1: expected LEFT,RIGHT' --window -2,1 --align 0
+bad 2 'align is given without' --align 0
+bad 2 'align is bottom-right: expected the alignment' --causal top-left --align bottom-right
+bad 2 'align is 1: expected the alignment' --causal 0 --align 1
+bad 2 'scores is given without --scores-stage' --scores s.npy
+bad 2 'scores-stage is given without --scores' --scores-stage raw
+bad 2 'these: raw, softcap, masked, weights$' --scores s.npy --scores-stage all
+bad 2 'these: f32, f16, bf16$' --dtype f64
+bad 2 'these: bhsd, bshd$' --layout bsdh
+bad 2 'seed is given without --random' --seed 1
+bad 2 'random excludes' --random b1h1q1k1d1:f32
+bad 2 'kernel is nonsense: .*: [a-z_, ]*unfused' --kernel nonsense
+bad 2 'kernel is : .*: [a-z_, ]*flash' --kernel ''
+bad 2 'two outputs' --lse ./o.npy
+
+# ---- the problem string, and what contradicts it ----
+
+refused 2 'random: ' run --random ''
+refused 2 'random: ' run --random b1h2q4k4d4
+refused 2 'kv_heads is 2' run --random b1h3g2q4k4d4:f32
+refused 2 'causal is top-left: expected the alignment that the problem has' \
+    run --random b1h2q4k4d4:f32:causal --causal top-left
+refused 2 'window is 1,1: the problem' run --random b1h2q4k4d4:f32:window=2,1@0 --window 1,1
+refused 2 'dtype is f16: the problem' run --random b1h2q4k4d4:f32 --dtype f16
+refused 2 'softcap is 2: the problem' run --random b1h2q4k4d4:f32:softcap=3 --softcap 2
+refused 2 'q-heads is 4: the problem' run --random b1h2q4k4d4:f32 --q-heads 4 --kv-heads 4
+refused 2 'mask is m.npy: the problem' run --random b1h2q4k4d4:f32:mask=add --mask m.npy
+refused 2 'scores-stage is raw: the problem' run --random b1h2q4k4d4:f32:scores=weights --scores s --scores-stage raw
+refused 2 'seed is -1: expected' run --random b1h2q4k4d4:f32 --seed -1
+
+# ---- files ----
+
+query() {
+    refused 4 "$1" run -q "$2" -k k.npy -v v.npy -o o.npy
+}
+
+escape=$(printf 'no\033[31m\nsuch')
+query '^clattn run: no\\x1b\[31m\\x0asuch: ' "$escape"
+query 'none.npy: cannot be read as query: No such file' none.npy
+query 'it is a directory' /
+query 'does not begin as a .npy file' /dev/null
+printf 'not an array at all' >text.npy
+query 'text.npy: .*does not begin as a .npy file' text.npy
+head -c 700 q.npy >short.npy
+query 'short.npy: .*truncated: [0-9]* bytes of data, expected 640' short.npy
+head -c 40 q.npy >header.npy
+query 'truncated in its header' header.npy
+{ cat q.npy; printf x; } >long.npy
+query 'goes on after its 640 bytes' long.npy
+printf '\223NUMPY\002\000\377\377\377\377{' >huge.npy
+query 'its header has 4294967295 bytes' huge.npy
+zeros many.npy '<f4' '9223372036854775807, 4, 5, 8' 0
+query 'more elements than any memory' many.npy
+zeros claim.npy '<f4' '1, 4, 1000000000, 8' 640
+query 'truncated: 640 bytes of data, expected 128000000000' claim.npy
+zeros object.npy '|O' '1, 4, 5, 8' 1280
+query "'|O': expected float16 or float32" object.npy
+zeros double.npy '<f8' '1, 4, 5, 8' 1280
+query "'<f8': expected float16 or float32" double.npy
+zeros flat.npy '<f4' '20, 32' 2560
+query 'query is float32 \[20, 32\]: expected 4 dimensions' flat.npy
+zeros deep.npy '<f4' '1, 1, 4, 5, 8' 640
+query 'query has 5 dimensions' deep.npy
+zeros none.npy '<f4' '1, 4, 5, 0' 0
+query 'expected at least 1 element a head' none.npy
+checks=$((checks + 1))
+# shellcheck disable=SC2002
+cat short.npy | "$clattn" run -q /dev/stdin -k k.npy -v v.npy -o o.npy 2>err
+[ $? -eq 4 ] && [ ! -e o.npy ] || problem 'a truncated pipe is taken'
+says 'truncated: ' err
+
+# ---- shapes that do not fit ----
+
+zeros k3.npy '<f4' '1, 3, 7, 8' 672
+zeros kb.npy '<f4' '2, 2, 7, 8' 896
+zeros kd.npy '<f4' '1, 2, 7, 9' 504
+zeros v8.npy '<f4' '1, 2, 8, 6' 384
+refused 4 'k3.npy: .*3 heads; expected a divisor' run -q q.npy -k k3.npy -v v.npy -o o.npy
+refused 4 'kb.npy: .*expected a batch of 1' run -q q.npy -k kb.npy -v v.npy -o o.npy
+refused 4 'kd.npy: .*9 elements a head; expected 8' run -q q.npy -k kd.npy -v v.npy -o o.npy
+refused 4 'v8.npy: .*length 7, as key has' run -q q.npy -k k.npy -v v8.npy -o o.npy
+bad 4 'expected 8 heads, as --q-heads says' --q-heads 8 --kv-heads 2
+bad 4 'expected 4 heads, as --kv-heads says' --q-heads 4 --kv-heads 4
+
+zeros q3.npy '<f4' '1, 5, 32' 640
+zeros k33.npy '<f4' '1, 7, 16' 448
+refused 2 'expected --q-heads and --kv-heads' run -q q3.npy -k k33.npy -v k33.npy -o o.npy
+refused 4 'multiple of --q-heads (6)' run -q q3.npy -k k33.npy -v k33.npy -o o.npy --q-heads 6 --kv-heads 2
+refused 4 'expected 3 dimensions, as query' run -q q3.npy -k k.npy -v v.npy -o o.npy --q-heads 4 --kv-heads 2
+
+for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0 ''; do
+    rm -f m.npy
+    zeros m.npy '|b1' "$shape," 0
+    case $shape in
+    8) zeros m.npy '|b1' '8,' 8 ;;
+    3,2) zeros m.npy '|b1' '3, 2' 6 ;;
+    6,7) zeros m.npy '|b1' '6, 7' 42 ;;
+    3,1,7) zeros m.npy '|b1' '3, 1, 7' 21 ;;
+    2,1,1,1) zeros m.npy '|b1' '2, 1, 1, 1' 2 ;;
+    '') zeros m.npy '|b1' '' 1 ;;
+    esac
+    bad 4 'm.npy: mask is bool .*expected what broadcasts over \[1, 4, 5, 7\]' --mask m.npy
+done
+zeros m.npy '|u1' '7,' 7
+bad 4 'expected bool, float16 or float32' --mask m.npy
+
+{ header '<i4' '1,'; printf '\010\000\000\000'; } >l.npy
+bad 4 'kv_lengths\[0\] is 8: expected 0 to 7' --kv-lengths l.npy
+{ header '<i8' '1,'; printf '\377\377\377\377\377\377\377\377'; } >l.npy
+bad 4 'kv_lengths\[0\] is -1: expected 0 to 7' --kv-lengths l.npy
+zeros l.npy '<i4' '2,' 8
+bad 4 'kv_lengths is int32 \[2\]: expected the shape \[1\]' --kv-lengths l.npy
+zeros l.npy '<f4' '1,' 4
+bad 4 'expected int32 or int64' --kv-lengths l.npy
+
+# ---- outputs that cannot be, and no device ----
+
+refused 1 'none/o.npy: cannot be written: No such' run -q q.npy -k k.npy -v v.npy -o none/o.npy
+refused 1 'cannot be written: Is a directory' run -q q.npy -k k.npy -v v.npy -o .
+refused 1 'cannot be written' run -q q.npy -k k.npy -v v.npy -o ''
+ln -s nothing link.npy
+refused 1 'link.npy: cannot be written' run -q q.npy -k k.npy -v v.npy -o link.npy
+
+OCL_ICD_VENDORS=$PWD/no-vendors/
+OCL_ICD_FILENAMES=
+export OCL_ICD_VENDORS OCL_ICD_FILENAMES
+refused 3 'no OpenCL platform.*pocl-opencl-icd' run -q q.npy -k k.npy -v v.npy -o o.npy
+for package in pocl-opencl-icd intel-opencl-icd mesa-opencl-icd rocm-opencl-icd nvidia-opencl-icd; do
+    refused 3 "$package" devices
+done
+refused 3 pocl-opencl-icd devices --json
+checks=$((checks + 1))
+[ "$(tr -d ' \n' <out)" = '{"platforms":[]}' ] || problem "devices --json without a platform: $(cat out)"
+
+checks=$((checks + 1))
+if [ -w /dev/full ]; then
+    "$clattn" --help >/dev/full 2>err
+    [ $? -eq 1 ] || problem 'help to a full disk succeeds'
+    says 'standard output cannot be written' err
+fi
+finish
