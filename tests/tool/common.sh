@@ -5,8 +5,8 @@ set -u
 clattn=$1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
-mkdir "$folder/work"
-cd "$folder/work" || exit 1
+mkdir "$folder/run"
+cd "$folder/run" || exit 1
 LC_ALL=C
 export LC_ALL
 unset CLATTN_DEVICE
