@@ -71,12 +71,21 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
     return CLATTN_SUCCESS;
 }
 
-/* Work-groups of a step for these lengths; 0 where it has nothing to do. */
+/* Kernels number work-groups in 32 bits. */
+#define MOST_GROUPS ((int64_t)UINT32_MAX)
+
+/* Work-groups of the first launch: more than 65 535, where PoCL begins to compile a kernel for large counts anew. */
+#define WARM_UP_GROUPS 70000
+
+/* Work-groups of a step for these lengths; 0 where it has nothing to do, MOST_GROUPS + 1 where they are too many. */
 static int64_t count_groups(const struct cla_step *step, int64_t q_len, int64_t kv_len)
 {
     int64_t rows = cla_clamp(q_len - step->first_row, 0, step->rows);
     int64_t columns = step->tile_keys != 0 ? cla_ceil_div(kv_len, step->tile_keys) : step->column_groups;
-    return step->heads * cla_ceil_div(rows, step->tile_rows) * columns;
+    int64_t groups = cla_ceil_div(rows, step->tile_rows);
+    if (!cla_mul(groups, columns, &groups) || !cla_mul(groups, step->heads, &groups))
+        return MOST_GROUPS + 1;
+    return cla_min(groups, MOST_GROUPS + 1);
 }
 
 /* The events that one launch waits for, and whether the launches of a run must be chained by events. */
@@ -208,9 +217,13 @@ clattn_status cla_plan_warm_up(clattn_plan *plan, clattn_error *error)
     clattn_status status = CLATTN_SUCCESS;
     for (size_t i = 0; i < plan->num_steps && status == CLATTN_SUCCESS; i++) {
         const struct cla_step *step = &plan->steps[i];
-        /* As many groups as a full run has: some drivers compile anew when the count passes a limit of theirs. */
         int64_t groups = count_groups(step, plan->problem.q_len, plan->problem.kv_len);
         struct chain chain = {0};
+        if (groups > MOST_GROUPS) {
+            status = cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "more than %lld work-groups", (long long)MOST_GROUPS);
+            break;
+        }
+        groups = cla_min(groups, WARM_UP_GROUPS);
         if (groups == 0)
             continue;
         status = set_args(plan, step, &nothing, error);
