@@ -3,7 +3,7 @@
  * Flash attention for devices whose work-groups share local memory: one pass over the keys with an online softmax
  * (Milakov and Gimelshein 2018; Dao et al. 2022), no memory that grows with q_len * kv_len.
  *
- *   O[b,h,i] = sum over j of softmax(score(scale Q[b,h,i] . K[b,g,j])) V[b,g,j]      lse[b,h,i] = ln sum e^score
+ *   O[b,h,i] = sum over j of softmax(S[b,h,i,j]) V[b,g,j]   lse[b,h,i] = ln sum e^S   S = scale Q . K, capped and masked
  *
  *   query [b, q_heads, q_len, CLA_HEAD_DIM]   key [b, kv_heads, kv_len, CLA_HEAD_DIM]   value [.., CLA_VALUE_DIM]
  *   output [b, q_heads, q_len, CLA_VALUE_DIM]   lse [b, q_heads, q_len] f32
@@ -51,7 +51,7 @@
 CLA_DEFINE_ACROSS_ROW(max, fmax(all, theirs))
 CLA_DEFINE_ACROSS_ROW(sum, all + theirs)
 
-/* Scores of one key against this work-item's four rows: hooks applied, excluded ones -inf. Notes in `seen` who is seen. */
+/* Scores of one key against this work-item's four rows: bias added, excluded ones -inf. Notes in `seen` who is seen. */
 static inline float4 finish_scores(float4 s, int cut, int b, int h, int i, int j, const int2 visible[4],
                                    __local int *seen, CLA_SEMANTICS_PARAMS)
 {
@@ -59,7 +59,7 @@ static inline float4 finish_scores(float4 s, int cut, int b, int h, int i, int j
     int any = 0;
     for (int r = 0; r < 4; r++) {
         const int kept = !cut || keep(b, h, i + r, j, visible[r], CLA_SEMANTICS);
-        row[r] = kept ? score(row[r], b, h, i + r, j, CLA_SEMANTICS) : -INFINITY;
+        row[r] = kept ? row[r] + bias(b, h, i + r, j, CLA_SEMANTICS) : -INFINITY;
         any |= kept;
     }
     if (cut && any)
@@ -99,9 +99,12 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         visible[r] = visible_keys(b, i + r, CLA_SEMANTICS);
 
     float4 out[PIECES][4];
-    for (int piece = 0; piece < PIECES; piece++)
+#pragma unroll
+    for (int piece = 0; piece < PIECES; piece++) {
+#pragma unroll
         for (int c = 0; c < 4; c++)
             out[piece][c] = (float4)(0.0f);
+    }
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
     float4 largest = (float4)(-FLT_MAX);
     float4 sum = (float4)(0.0f);
@@ -125,27 +128,32 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         float4 tile_max = largest;
         for (int c = 0; c < 4; c++) {
             const int j = 4 * x + c;
-            s[c] = finish_scores(scale * s[c], cut, b, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
+            s[c] = finish_scores(capped(scale * s[c]), cut, b, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
             tile_max = fmax(tile_max, s[c]);
         }
         tile_max = across_row_max(tile_max, scratch, x, y);
 
         const float4 fade = exp2((largest - tile_max) * LOG2E);
         largest = tile_max;
-        sum *= fade;
+        float4 tile_sum = (float4)(0.0f);
+#pragma unroll
         for (int c = 0; c < 4; c++) {
             const float4 p = exp2((s[c] - largest) * LOG2E);
-            sum += p;
+            tile_sum += p;
             vstore4(p, 0, weights + (4 * x + c) * CLA_TILE_Q + 4 * y);
         }
+        sum = sum * fade + tile_sum;
 
+#pragma unroll
         for (int piece = 0; piece < PIECES; piece++) {
             stage_value(scratch, value, value_view, b, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
                         item);
             barrier(CLK_LOCAL_MEM_FENCE);
+            float4 tile_out[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+            block_product(tile_out, weights, scratch, CLA_TILE_KV, x, y);
+#pragma unroll
             for (int c = 0; c < 4; c++)
-                out[piece][c] *= fade;
-            block_product(out[piece], weights, scratch, CLA_TILE_KV, x, y);
+                out[piece][c] = out[piece][c] * fade + tile_out[c];
             barrier(CLK_LOCAL_MEM_FENCE);
         }
     }

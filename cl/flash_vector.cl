@@ -4,7 +4,7 @@
  * CLA_LANES queries. Keys and values are read in their own layout, each element broadcast to all lanes, so nothing is
  * packed, and maxima and sums over keys are vertical: no lane ever meets another.
  *
- *   O[b,h,i] = sum over j of softmax(score(scale Q[b,h,i] . K[b,g,j])) V[b,g,j]      lse[b,h,i] = ln sum e^score
+ *   O[b,h,i] = sum over j of softmax(S[b,h,i,j]) V[b,g,j]   lse[b,h,i] = ln sum e^S   S = scale Q . K, capped and masked
  *
  *   query [b, q_heads, q_len, CLA_HEAD_DIM]   key [b, kv_heads, kv_len, CLA_HEAD_DIM]   value [.., CLA_VALUE_DIM]
  *   output [b, q_heads, q_len, CLA_VALUE_DIM]   lse [b, q_heads, q_len] f32
@@ -113,7 +113,7 @@ WIDE static inline void score_block(vec_t *scores, const vec_t *turned_query, KE
         vec_t sum[width][CLA_VECTORS];                                                                                 \
         _Pragma("unroll") for (int d = 0; d < width; d++)                                                              \
         {                                                                                                              \
-            _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[d][v] = out[d * CLA_VECTORS + v];              \
+            _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[d][v] = (vec_t)(0.0f);                         \
         }                                                                                                              \
         for (int k = 0; k < count; k++, values += stride) {                                                            \
             _Pragma("unroll") for (int d = 0; d < width; d++)                                                          \
@@ -125,7 +125,7 @@ WIDE static inline void score_block(vec_t *scores, const vec_t *turned_query, KE
         }                                                                                                              \
         _Pragma("unroll") for (int d = 0; d < width; d++)                                                              \
         {                                                                                                              \
-            _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) out[d * CLA_VECTORS + v] = sum[d][v];              \
+            _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) out[d * CLA_VECTORS + v] += sum[d][v];             \
         }                                                                                                              \
     }
 
@@ -225,16 +225,16 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     }
 
     /* Without a mask every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden key. */
-    for (int j0 = some.x; j0 < some.y; j0 += CLA_KEYS) {
-        const int count = min(CLA_KEYS, some.y - j0);
+    for (int j0 = some.x, count; j0 < some.y; j0 += count) {
+        count = min(CLA_KEYS, key_run(j0, some.y));
         const int cut = classify(j0, j0 + count, some, all) != CLA_FULL;
 
 #if CLA_KEY_TYPE == 0
-        __global const float *keys = key + view_row(key_view, b, g, j0);
+        __global const float *keys = key + key_row(key_view, b, g, j0);
         const long key_stride = key_view.w;
 #else
         for (int k = 0; k < count; k++) {
-            const long at = view_row(key_view, b, g, j0 + k);
+            const long at = key_row(key_view, b, g, j0 + k);
             for (int d = 0; d < CLA_HEAD_DIM; d++)
                 wide_keys[k * CLA_HEAD_DIM + d] = load_key(key, at + d);
         }
@@ -246,7 +246,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
                         min(CLA_BLOCK, count - k));
 #if CLA_SOFTCAP
         for (int n = 0; n < count * CLA_VECTORS; n++)
-            weights[n] = softcap * tanh(weights[n] / softcap);
+            weights[n] = capped(weights[n]);
 #endif
         if (cut)
             cut_scores(weights, seen, first, end, b, h, i0, j0, count, CLA_SEMANTICS);
@@ -275,20 +275,25 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             }
         }
 
+        vec_t tile_sum[CLA_VECTORS];
+        for (int v = 0; v < CLA_VECTORS; v++)
+            tile_sum[v] = (vec_t)(0.0f);
         for (int k = 0; k < count; k++) {
             for (int v = 0; v < CLA_VECTORS; v++) {
                 const vec_t p = vec_exp2((weights[k * CLA_VECTORS + v] - largest[v]) * (BASE_2 ? 1.0f : LOG2E));
-                sum[v] += p;
+                tile_sum[v] += p;
                 weights[k * CLA_VECTORS + v] = p;
             }
         }
+        for (int v = 0; v < CLA_VECTORS; v++)
+            sum[v] += tile_sum[v];
 
 #if CLA_VALUE_TYPE == 0
-        __global const float *values = value + view_row(value_view, b, g, j0);
+        __global const float *values = value + value_row(value_view, b, g, j0);
         const long value_stride = value_view.w;
 #else
         for (int k = 0; k < count; k++) {
-            const long at = view_row(value_view, b, g, j0 + k);
+            const long at = value_row(value_view, b, g, j0 + k);
             for (int d = 0; d < CLA_VALUE_DIM; d++)
                 wide_values[k * CLA_VALUE_DIM + d] = load_value(value, at + d);
         }

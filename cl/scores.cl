@@ -56,6 +56,8 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
         }
     }
 
+    for (int c = 0; c < 4; c++)
+        sum[c] = CLA_STAGE >= 2 ? capped(scale * sum[c]) : scale * sum[c];
     for (int r = 0; r < 4; r++) {
         const int i = i0 + 4 * y + r;
         if (i >= row_end)
@@ -68,11 +70,9 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
             if (j >= kv_len)
                 break;
             const float4 column = sum[c];
-            float s = scale * (r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w);
-#if CLA_STAGE == 2
-            s = CLA_SOFTCAP ? softcap * tanh(s / softcap) : s;
-#elif CLA_STAGE == 3
-            s = keep(b, h, i, j, visible, CLA_SEMANTICS) ? score(s, b, h, i, j, CLA_SEMANTICS) : -INFINITY;
+            float s = r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w;
+#if CLA_STAGE == 3
+            s = keep(b, h, i, j, visible, CLA_SEMANTICS) ? s + bias(b, h, i, j, CLA_SEMANTICS) : -INFINITY;
 #endif
             scores[view_row(scores_view, b, h, i) + j] = s;
         }

@@ -20,6 +20,9 @@
 
 #define LOG2E 1.44269504088896340736f
 
+/* Vectors that are summed on their own: one sum of all would gather an error that grows with kv_len. */
+#define PART 64
+
 /* Merges one number a work-item by the maximum or by the sum; every work-item gets the result. */
 #define DEFINE_ACROSS_GROUP(name, merge)                                                                               \
     static inline float across_group_##name(float mine, __local float *scratch, int item)                              \
@@ -77,10 +80,15 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
     largest = across_group_max(largest, scratch, item);
 
     vec_t lane_sum = (vec_t)(0.0f);
-    for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step) {
-        const vec_t p = vec_exp2((vec_load(from + j) - largest) * LOG2E);
-        lane_sum += p;
-        vec_store(p, to + j);
+    for (int j = item * CLA_LANES; j < vectors_end;) {
+        const int end = min(vectors_end, j + PART * vectors_step);
+        vec_t part = (vec_t)(0.0f);
+        for (; j < end; j += vectors_step) {
+            const vec_t p = vec_exp2((vec_load(from + j) - largest) * LOG2E);
+            part += p;
+            vec_store(p, to + j);
+        }
+        lane_sum += part;
     }
     vec_store(lane_sum, lane);
     float sum = 0.0f;

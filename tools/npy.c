@@ -376,7 +376,7 @@ static bool read_array(int descriptor, unsigned types, struct npy *array, char m
 {
     struct stat status;
     struct header header = {.swapped = false};
-    int64_t position;
+    int64_t position = 0;
     if (fstat(descriptor, &status) != 0)
         return refuse(message, "%s", strerror(errno));
     if (S_ISDIR(status.st_mode))

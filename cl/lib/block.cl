@@ -63,6 +63,8 @@ CLA_DEFINE_FETCH(value)
  * tile[d - d0][row - row0] for CLA_CHUNK dims from d0 and `rows_of_tile` rows from row0, turned so that the dims are
  * outermost. Rows from `end` on and dims from `dim` on are 0.
  */
+#define query_row view_row
+
 #define CLA_DEFINE_STAGE(name, rows_of_tile)                                                                           \
     static inline void stage_##name(__local float *tile, __global const name##_t *p, long4 view, int b, int h, int row0,     \
                              int end, int d0, int dim, int item)                                                       \
@@ -73,7 +75,7 @@ CLA_DEFINE_FETCH(value)
             const int d = 4 * (int)at.y;                                                                               \
             float4 piece = (float4)(0.0f);                                                                             \
             if (row0 + row < end)                                                                                      \
-                piece = fetch4_##name(p, view_row(view, b, h, row0 + row), d0 + d, dim);                               \
+                piece = fetch4_##name(p, name##_row(view, b, h, row0 + row), d0 + d, dim);                               \
             tile[d * rows_of_tile + row] = piece.x;                                                                    \
             tile[(d + 1) * rows_of_tile + row] = piece.y;                                                              \
             tile[(d + 2) * rows_of_tile + row] = piece.z;                                                              \
@@ -98,7 +100,7 @@ static inline void stage_value(__local float *tile, __global const value_t *p, l
         const int column = 4 * (int)at.y;
         float4 piece = (float4)(0.0f);
         if (j0 + j < end && (!cut || seen[j]))
-            piece = fetch4_value(p, view_row(view, b, h, j0 + j), column0 + column, dim);
+            piece = fetch4_value(p, value_row(view, b, h, j0 + j), column0 + column, dim);
         vstore4(piece, 0, tile + j * CLA_TILE_KV + column);
     }
 }

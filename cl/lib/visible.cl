@@ -5,10 +5,11 @@
  *
  *   visible_keys(b, i)         the interval [x, y) of keys left by causality, window and lengths: one per row
  *   keep(b, h, i, j, visible)  whether key j is seen by query i: the interval and the mask
- *   score(s, b, h, i, j)       softcap and bias() of a score that has been scaled
+ *   capped(s)                  the softcap of scores that have been scaled, a float or a vector of them
+ *   bias(b, h, i, j)           what is then added to the score of a key that is seen
  *   classify(j, end, rows)     what a tile of keys is to a tile of rows: EMPTY, CUT or FULL
  *
- * each of which ends with CLA_SEMANTICS, the run's values that kernels receive as CLA_SEMANTICS_PARAMS. The interval's
+ * whose arguments end with CLA_SEMANTICS, the run's values that kernels receive as CLA_SEMANTICS_PARAMS. The interval's
  * ends never decrease from one row to the next, so two rows bound all those between them.
  *
  *   CLA_BAND         1: keys are bounded by position, p - left <= j <= p + right with p = i + offset
@@ -35,6 +36,12 @@
         long4 kv_lengths_view
 #define CLA_SEMANTICS                                                                                                  \
     q_len, kv_len, scale, softcap, offset, left, right, mask, mask_view, mask_keys, kv_lengths, kv_lengths_view
+
+#if CLA_SOFTCAP
+#define capped(s) (softcap * tanh((s) / softcap))
+#else
+#define capped(s) (s)
+#endif
 
 enum { CLA_EMPTY, CLA_CUT, CLA_FULL };
 
@@ -73,7 +80,7 @@ static inline int keep(int b, int h, int i, int j, int2 visible, CLA_SEMANTICS_P
     return kept;
 }
 
-/* What is added to a score: reads the mask, so only for a pair that keep() lets through. */
+/* Reads the mask, so only for a pair that keep() lets through. */
 static inline float bias(int b, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_MASK == 2
@@ -81,17 +88,6 @@ static inline float bias(int b, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 #else
     return 0.0f;
 #endif
-}
-
-static inline float score(float s, int b, int h, int i, int j, CLA_SEMANTICS_PARAMS)
-{
-#if CLA_SOFTCAP
-    s = softcap * tanh(s / softcap);
-#endif
-#if CLA_MASK == 2
-    s += bias(b, h, i, j, CLA_SEMANTICS);
-#endif
-    return s;
 }
 
 /*

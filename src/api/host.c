@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Attention on host arrays: a buffer for every operand, one run, and the outputs read back when everything has
- * succeeded. Outputs whose elements leave gaps begin as copies of the caller's arrays, so that the gaps come back
- * unchanged.
+ * succeeded, their elements alone: what lies in the gaps between them may be another thread's.
  */
 #include "api/entry.h"
 #include "util/error.h"
@@ -52,7 +51,7 @@ static clattn_status make_buffers(struct host_run *host, clattn_error *error)
 {
     const struct clattn_device_info *info = &host->context->device.info;
     for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
-        const struct cla_tensor *tensor = &host->plan->problem.tensor[o];
+        const bool written = host->plan->problem.tensor[o].written;
         const char *name = cla_operand_string((enum cla_operand)o);
         if (host->bytes[o] == 0)
             continue;
@@ -60,18 +59,26 @@ static clattn_status make_buffers(struct host_run *host, clattn_error *error)
             return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
                             "%s has %zu bytes: the device allocates at most %llu at once", name, host->bytes[o],
                             (unsigned long long)info->largest_buffer);
-        int64_t elements = tensor->extent[0] * tensor->extent[1] * tensor->extent[2] * tensor->extent[3];
-        bool copy = !tensor->written || elements != tensor->span;
-        const void *from = tensor->written ? host->output[o] : host->input[o];
-        cl_mem_flags flags = tensor->written ? CL_MEM_READ_WRITE : CL_MEM_READ_ONLY;
+        cl_mem_flags flags = written ? CL_MEM_READ_WRITE : CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR;
         cl_int code = CL_SUCCESS;
         /* The cast: clCreateBuffer takes a pointer to non-const even where it only copies. */
-        host->run.buffer[o].mem = clCreateBuffer(host->context->cl_ctx, flags | (copy ? CL_MEM_COPY_HOST_PTR : 0),
-                                                 host->bytes[o], copy ? (void *)(uintptr_t)from : NULL, &code);
+        host->run.buffer[o].mem = clCreateBuffer(host->context->cl_ctx, flags, host->bytes[o],
+                                                 written ? NULL : (void *)(uintptr_t)host->input[o], &code);
         if (code != CL_SUCCESS)
             return cla_fail_cl(error, code, "clCreateBuffer");
     }
     return CLATTN_SUCCESS;
+}
+
+static void copy_elements(const struct cla_tensor *tensor, unsigned char *to, const unsigned char *from)
+{
+    const int64_t *extent = tensor->extent, *stride = tensor->stride;
+    for (int64_t b = 0; b < extent[0]; b++)
+        for (int64_t h = 0; h < extent[1]; h++)
+            for (int64_t i = 0; i < extent[2]; i++) {
+                size_t at = (size_t)(b * stride[0] + h * stride[1] + i * stride[2]) * tensor->element_size;
+                memcpy(to + at, from + at, (size_t)extent[3] * tensor->element_size);
+            }
 }
 
 /* The outputs, read to memory of our own first: the caller's change all or none. */
@@ -95,7 +102,7 @@ static clattn_status read_outputs(struct host_run *host, clattn_error *error)
     }
     for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
         if (status == CLATTN_SUCCESS && staged[o] != NULL)
-            memcpy(host->output[o], staged[o], host->bytes[o]);
+            copy_elements(&host->plan->problem.tensor[o], host->output[o], staged[o]);
         free(staged[o]);
     }
     return status;

@@ -123,7 +123,7 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
         cla_text_free(&tile);
         cla_text_add(&refusals, "%s: %s\n", variant->name, why.message);
         if (rank + 1 == count) {
-            status = cla_fail(error, why.status, "%s: %s", variant->name, why.message);
+            status = cla_fail(error, status, "%s: %s", variant->name, why.message);
             if (error != NULL)
                 error->cl_code = why.cl_code;
         }

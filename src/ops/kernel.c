@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options and arguments that every kernel has. Their names and order are those of cl/lib. */
 #include "ops/kernel.h"
+#include "util/error.h"
 
 void cla_option(struct cla_text *options, const char *name, int64_t value)
 {
@@ -35,6 +36,35 @@ void cla_common_options(struct cla_text *options, const struct cla_problem *prob
     cla_option(options, "CLA_HEIGHT", block->height);
     cla_option(options, "CLA_CHUNK", block->chunk);
     cla_option(options, "CLA_LANES", lanes);
+}
+
+clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const char *extra,
+                                 struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
+                                 clattn_error *error)
+{
+    const struct cla_problem *problem = &plan->problem;
+    clattn_status status =
+        cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "no tile of kernel %s fits the device", kernel->name);
+    for (size_t i = 0; status == CLATTN_ERROR_UNSUPPORTED; i++) {
+        *tile = cla_tile_for(&plan->context->device, kernel->local_bytes, i);
+        if (*tile == NULL)
+            break;
+        struct cla_text options = {0};
+        cla_common_options(&options, problem, kernel->uses, *tile, 4);
+        if (extra != NULL)
+            cla_text_add(&options, " %s", extra);
+        status = cla_plan_add_step(plan, kernel->file, options.data, kernel->name,
+                                   (size_t)((*tile)->width * (*tile)->height), step, error);
+        cla_text_free(&options);
+    }
+    if (status != CLATTN_SUCCESS)
+        return status;
+    (*step)->heads = problem->batch * problem->q_heads;
+    (*step)->rows = problem->q_len;
+    (*step)->tile_rows = 4 * (*tile)->height;
+    if (name != NULL)
+        cla_text_add(name, "q%dk%d", 4 * (*tile)->height, 4 * (*tile)->width);
+    return CLATTN_SUCCESS;
 }
 
 void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem)

@@ -26,6 +26,23 @@ void cla_common_options(struct cla_text *options, const struct cla_problem *prob
 /* Appends one " -D NAME=value". */
 void cla_option(struct cla_text *options, const char *name, int64_t value);
 
+/* A kernel built on cl/lib/block.cl. */
+struct cla_tiled_kernel {
+    const char *file;
+    const char *name;
+    unsigned uses;
+    cla_local_bytes *local_bytes;
+};
+
+/*
+ * Adds a step for it with the best tile that the device and the compiled kernel allow, `extra` options (may be NULL)
+ * behind the common ones, and group_size, rows and tile_rows set; arguments and columns are the caller's. `name`,
+ * unless NULL, receives the tile's name.
+ */
+clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const char *extra,
+                                 struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
+                                 clattn_error *error);
+
 /* The arguments of CLA_SEMANTICS_PARAMS. */
 void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem);
 

@@ -158,7 +158,7 @@ static clattn_status check_length(const char *name, int64_t length, int64_t most
     return CLATTN_SUCCESS;
 }
 
-clattn_status cla_run_check(const clattn_plan *plan, const struct cla_run *run, clattn_error *error)
+clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     CLA_TRY(check_length("q_len", run->q_len, problem->q_len, error));
@@ -168,13 +168,14 @@ clattn_status cla_run_check(const clattn_plan *plan, const struct cla_run *run, 
     struct placed placed[CLA_NUM_OPERANDS];
     memset(placed, 0, sizeof placed);
     for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
-        if (!problem->tensor[o].present)
-            continue;
         enum cla_operand operand = (enum cla_operand)o;
         struct placed *p = &placed[o];
-        p->tensor = cla_run_tensor(problem, operand, run->q_len, run->kv_len);
-        if (p->tensor.span == 0)
+        if (problem->tensor[o].present)
+            p->tensor = cla_run_tensor(problem, operand, run->q_len, run->kv_len);
+        if (p->tensor.span == 0) {
+            run->buffer[o] = (clattn_buffer){0};
             continue;
+        }
         CLA_TRY(check_buffer(plan, &run->buffer[o], cla_operand_string(operand),
                              p->tensor.span * p->tensor.element_size, p->tensor.element_size, p, error));
     }

@@ -224,7 +224,8 @@ clattn_status cla_plan_warm_up(clattn_plan *plan, clattn_error *error)
             break;
         }
         groups = cla_min(groups, WARM_UP_GROUPS);
-        if (groups == 0)
+        bool again = step->first_head != 0 || step->first_row != 0; /* a further slice: the kernels of the first */
+        if (groups == 0 || again)
             continue;
         status = set_args(plan, step, &nothing, error);
         if (status == CLATTN_SUCCESS)

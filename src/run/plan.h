@@ -125,8 +125,11 @@ clattn_status cla_plan_warm_up(clattn_plan *plan, clattn_error *error);
 clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const struct cla_run *run, cl_uint num_events,
                            const cl_event *wait_list, cl_event *event, clattn_error *error);
 
-/* The part of that which looks at lengths and buffers. Enqueues nothing. */
-clattn_status cla_run_check(const clattn_plan *plan, const struct cla_run *run, clattn_error *error);
+/*
+ * The part of that which looks at lengths and buffers. Enqueues nothing. Takes buffers out of `run` that it does not
+ * touch, unchecked as they are, so that they meet no kernel.
+ */
+clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error);
 
 /* `tensor` with its extents cut to the lengths of a run, and the span that goes with them. */
 struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, int64_t q_len,

@@ -8,7 +8,6 @@
 #define CL_TARGET_OPENCL_VERSION 120
 #include <clattn/clattn.h>
 
-#include <CL/cl_half.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,14 +20,25 @@ static cl_half value[BATCH][SOURCE][KV_HEADS][DIM];
 static cl_half output[BATCH][TARGET][Q_HEADS][DIM];
 static const int32_t source_length[BATCH] = {12, 9};
 
-/* Numbers in -2..2 from a linear congruential generator (Knuth's MMIX constants). */
+/* Numbers of 0.125 to 2 and of both signs, as the bits of f16: sign, exponent + 15 in five bits, ten of the fraction.
+ * From a linear congruential generator (Knuth's MMIX constants). */
 static void fill(cl_half *array, size_t count)
 {
     static uint64_t state = 1;
     for (size_t i = 0; i < count; ++i) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        array[i] = cl_half_from_float((float)(state >> 40) * 0x1p-22f - 2.0f, CL_HALF_RTE);
+        array[i] = (cl_half)((state >> 48 & 0x8fff) | 0x3000);
     }
+}
+
+/* The number that these bits stand for; NaN for infinity too, which is an error as well here. */
+static double number(cl_half half)
+{
+    int exponent = half >> 10 & 31, fraction = half & 0x3ff;
+    if (exponent == 31)
+        return (double)NAN;
+    double magnitude = exponent == 0 ? ldexp(fraction, -24) : ldexp(0x400 + fraction, exponent - 25);
+    return half >> 15 != 0 ? -magnitude : magnitude;
 }
 
 /* [batch, length, heads, dim] in memory, seen as the [batch, heads, length, dim] that the library speaks of. */
@@ -52,17 +62,17 @@ static double row_error(int b, int i, int h)
     for (int j = 0; j < source_length[b]; ++j) {
         double score = 0;
         for (int d = 0; d < DIM; ++d)
-            score += (double)cl_half_to_float(query[b][i][h][d]) * (double)cl_half_to_float(key[b][j][g][d]);
+            score += number(query[b][i][h][d]) * number(key[b][j][g][d]);
         sum += weight[j] = exp(score / sqrt(DIM));
     }
     for (int d = 0; d < DIM; ++d) {
         double expected = 0, magnitude = 0;
         for (int j = 0; j < source_length[b]; ++j) {
-            double term = weight[j] / sum * (double)cl_half_to_float(value[b][j][g][d]);
+            double term = weight[j] / sum * number(value[b][j][g][d]);
             expected += term;
             magnitude += fabs(term);
         }
-        double error = fabs((double)cl_half_to_float(output[b][i][h][d]) - expected);
+        double error = fabs(number(output[b][i][h][d]) - expected);
         worst = larger(worst, error / (magnitude * 2 * 0x1p-10));
     }
     return worst;

@@ -13,6 +13,12 @@
 /* after those: */
 #include <cmocka.h>
 
+/* Room for a number of any type. */
+union number {
+    float f32;
+    uint16_t bits;
+};
+
 static bool is_nan16(clattn_dtype dtype, uint16_t bits)
 {
     return (bits & 0x7fff) > (dtype == CLATTN_F16 ? 0x7c00 : 0x7f80);
@@ -24,16 +30,16 @@ static void test_every_small_number(void **state)
     static const clattn_dtype dtypes[] = {CLATTN_F16, CLATTN_BF16};
     for (int t = 0; t < 2; t++)
         for (uint32_t i = 0; i < 65536; i++) {
-            uint16_t bits = (uint16_t)i, back;
-            float value = convert_load(dtypes[t], &bits, 0);
+            union number small = {.bits = (uint16_t)i}, back;
+            float value = convert_load(dtypes[t], &small, 0);
             convert_store(dtypes[t], &back, 0, value);
-            assert_int_equal(isnan(value) != 0, is_nan16(dtypes[t], bits));
+            assert_int_equal(isnan(value) != 0, is_nan16(dtypes[t], small.bits));
             if (isnan(value)) {
-                assert_true(is_nan16(dtypes[t], back));
+                assert_true(is_nan16(dtypes[t], back.bits));
                 continue;
             }
-            assert_int_equal(bits, back);
-            assert_true((double)value == oracle_load(dtypes[t], &bits, 0));
+            assert_int_equal(small.bits, back.bits);
+            assert_true((double)value == oracle_load(dtypes[t], &small, 0));
         }
 }
 
@@ -42,13 +48,14 @@ static void check_rounding(uint32_t bits)
     static const clattn_dtype dtypes[] = {CLATTN_F16, CLATTN_BF16};
     float value = float_of(bits);
     for (int t = 0; t < 2; t++) {
-        uint16_t found, expected;
+        union number found, expected;
         convert_store(dtypes[t], &found, 0, value);
         oracle_store(dtypes[t], &expected, 0, (double)value);
         if (isnan(value))
-            assert_true(is_nan16(dtypes[t], found));
-        else if (found != expected)
-            fail_msg("%a as %s: %#x, expected %#x", (double)value, clattn_dtype_string(dtypes[t]), found, expected);
+            assert_true(is_nan16(dtypes[t], found.bits));
+        else if (found.bits != expected.bits)
+            fail_msg("%a as %s: %#x, expected %#x", (double)value, clattn_dtype_string(dtypes[t]), found.bits,
+                     expected.bits);
     }
 }
 

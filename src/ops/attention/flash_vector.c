@@ -2,7 +2,6 @@
 /* Flash attention with queries in the lanes of wide vectors: cl/flash_vector.cl. One launch, no workspace. */
 #include "ops/attention/registry.h"
 #include "ops/kernel.h"
-#include "util/error.h"
 
 /*
  * A register block of `block` x `vectors` sums, with `vectors` operands and a broadcast one, must fit the vector
@@ -48,28 +47,18 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     struct cla_text options = {0};
     struct cla_step *step = NULL;
     cla_common_options(&options, problem, CLA_USES_ALL, NULL, (int)block->lanes);
-    cla_option(&options, "CLA_HEAD_DIM", problem->head_dim);
-    cla_option(&options, "CLA_VALUE_DIM", problem->value_dim);
+    cla_flash_options(&options, problem);
     cla_option(&options, "CLA_VECTORS", block->vectors);
     cla_option(&options, "CLA_BLOCK", block->block);
     cla_option(&options, "CLA_KEYS", block->keys);
-    cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
     clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", options.data, "flash_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
-    cla_step_operand(step, problem, CLA_QUERY);
-    cla_step_operand(step, problem, CLA_KEY);
-    cla_step_operand(step, problem, CLA_VALUE);
-    cla_step_operand(step, problem, CLA_OUTPUT);
-    cla_step_operand(step, problem, CLA_LSE);
-    cla_step_int(step, problem->q_heads);
-    cla_step_int(step, cla_heads_per_kv(problem));
-    cla_step_semantics(step, problem);
+    cla_flash_args(step, problem);
     step->heads = problem->batch * problem->q_heads;
     step->rows = problem->q_len;
     step->tile_rows = rows;
-    step->column_groups = 1;
     cla_text_add(name, "q%dk%d", rows, block->keys);
     return CLATTN_SUCCESS;
 }

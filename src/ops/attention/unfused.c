@@ -12,8 +12,9 @@
 /* Scores in flight, in bytes, where that is enough: more would leave the caches without saving launches that matter. */
 #define WORKSPACE_AIM ((int64_t)128 << 20)
 
-/* Slices to aim at for large problems, so that steps stay few. */
-#define MOST_SLICES 256
+/* Slices to aim at for large problems, so that steps stay few, and the most that a device's limit may make of them. */
+#define AIM_SLICES  1024
+#define MOST_SLICES (1 << 14)
 
 /* Heads and rows a slice: whole heads where one fits the workspace, else rows of one head. */
 struct slicing {
@@ -33,7 +34,7 @@ static clattn_status slice(const clattn_plan *plan, struct slicing *slicing, cla
     int64_t largest = (int64_t)(plan->context->device.info.largest_buffer < (uint64_t)INT64_MAX
                                     ? plan->context->device.info.largest_buffer
                                     : (uint64_t)INT64_MAX);
-    int64_t limit = cla_min(cla_max(WORKSPACE_AIM, total / MOST_SLICES), largest);
+    int64_t limit = cla_min(cla_max(cla_max(WORKSPACE_AIM, row_bytes), total / AIM_SLICES), largest);
     if (row_bytes > limit)
         return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
                         "one row of scores has %lld bytes, the device allocates at most %lld", (long long)row_bytes,
@@ -43,6 +44,12 @@ static clattn_status slice(const clattn_plan *plan, struct slicing *slicing, cla
     if (slicing->rows < problem->q_len && slicing->rows > 64)
         slicing->rows -= slicing->rows % 64; /* whole tiles */
     slicing->heads = slicing->rows < problem->q_len ? 1 : cla_min(heads, limit / (row_bytes * slicing->rows));
+    int64_t count = cla_ceil_div(heads, slicing->heads) * cla_ceil_div(problem->q_len, slicing->rows);
+    if (count > MOST_SLICES)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
+                        "the scores take %lld slices of %lld bytes, which is what the device allocates: expected at "
+                        "most %d",
+                        (long long)count, (long long)limit, MOST_SLICES);
     return CLATTN_SUCCESS;
 }
 
@@ -81,7 +88,8 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     const clattn_scores_stage stage = problem->scores_stage;
     const struct cla_intermediate user = {.operand = CLA_SCORES};
     struct slicing slicing = {0};
-    CLA_TRY(slice(plan, &slicing, error));
+    if (stage != CLATTN_SCORES_WEIGHTS) /* else the caller's buffer takes them all at once */
+        CLA_TRY(slice(plan, &slicing, error));
     struct cla_intermediate space = {.in_workspace = true, .row_stride = slicing.row_stride};
     space.head_stride = slicing.rows * slicing.row_stride;
     space.batch_stride = problem->q_heads * space.head_stride;

@@ -8,19 +8,24 @@ static int64_t local_bytes(const struct cla_tile *tile)
     return 4 * (4 * tile->width + 4 * tile->height) * tile->chunk;
 }
 
-static clattn_status add_with_tile(clattn_plan *plan, clattn_scores_stage stage, const struct cla_intermediate *to,
-                                   const struct cla_tile *tile, clattn_error *error)
+/* What the scores of a stage depend on. */
+static unsigned uses(clattn_scores_stage stage)
+{
+    unsigned softcap = stage >= CLATTN_SCORES_SOFTCAP ? CLA_USES_SOFTCAP : 0;
+    unsigned exclusions = stage >= CLATTN_SCORES_MASKED ? CLA_USES_EXCLUSIONS : 0;
+    return CLA_USES_QUERY_KEY | softcap | exclusions;
+}
+
+clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, const struct cla_intermediate *to,
+                                  struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
+    const struct cla_tiled_kernel kernel = {"scores.cl", "scores", uses(stage), local_bytes};
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem,
-                       CLA_USES_QUERY_KEY | (stage >= CLATTN_SCORES_SOFTCAP ? CLA_USES_SOFTCAP : 0u) |
-                           (stage >= CLATTN_SCORES_MASKED ? CLA_USES_EXCLUSIONS : 0u),
-                       tile, 4);
+    const struct cla_tile *tile = NULL;
     cla_option(&options, "CLA_STAGE", (int64_t)stage);
-    clattn_status status = cla_plan_add_step(plan, "scores.cl", options.data, "scores",
-                                             (size_t)(tile->width * tile->height), &step, error);
+    clattn_status status = cla_add_tiled_step(plan, &kernel, options.data, name, &step, &tile, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
@@ -32,26 +37,8 @@ static clattn_status add_with_tile(clattn_plan *plan, clattn_scores_stage stage,
     cla_step_int(step, problem->head_dim);
     cla_step_slice(step);
     cla_step_semantics(step, problem);
-    step->heads = problem->batch * problem->q_heads;
-    step->rows = problem->q_len;
-    step->tile_rows = 4 * tile->height;
     step->tile_keys = 4 * tile->width;
     return CLATTN_SUCCESS;
-}
-
-clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, const struct cla_intermediate *to,
-                                  struct cla_text *name, clattn_error *error)
-{
-    clattn_status status = CLATTN_ERROR_UNSUPPORTED;
-    const struct cla_tile *tile;
-    for (size_t i = 0; (tile = cla_tile_for(&plan->context->device, local_bytes, i)) != NULL; i++) {
-        status = add_with_tile(plan, stage, to, tile, error);
-        if (status == CLATTN_SUCCESS && name != NULL)
-            cla_text_add(name, "q%dk%d", 4 * tile->height, 4 * tile->width);
-        if (status != CLATTN_ERROR_UNSUPPORTED)
-            break;
-    }
-    return status;
 }
 
 static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ranking: the order of trying for each device class, and what becomes of variants that it does not know. */
+#include "ops/variant.h"
+#include "select/rank.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+/* after those: */
+#include <cmocka.h>
+
+enum { MOST = 8 };
+
+static const clattn_device_class classes[] = {CLATTN_DEVICE_CLASS_GPU, CLATTN_DEVICE_CLASS_MOBILE,
+                                              CLATTN_DEVICE_CLASS_CPU};
+
+/* `names` in the order of trying, put into `ranked`. */
+static void rank(enum cla_operation operation, clattn_device_class device_class, const char *const *names, size_t count,
+                 const char **ranked)
+{
+    struct cla_problem problem;
+    struct cla_device device;
+    size_t order[MOST];
+    memset(&problem, 0, sizeof problem);
+    memset(&device, 0, sizeof device);
+    problem.operation = operation;
+    device.info.device_class = device_class;
+    cla_rank(&problem, &device, names, count, order);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(order[i] < count);
+        ranked[i] = names[order[i]];
+    }
+}
+
+static void check(enum cla_operation operation, clattn_device_class device_class, const char *const *names,
+                  const char *const *expected, size_t count)
+{
+    const char *ranked[MOST];
+    rank(operation, device_class, names, count, ranked);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(ranked[i], expected[i]);
+}
+
+static void each_class_has_its_order(void **state)
+{
+    static const char *const names[] = {"unfused", "flash", "flash_vector"};
+    static const char *const on_cpu[] = {"flash_vector", "flash", "unfused"};
+    static const char *const on_gpu[] = {"flash", "unfused", "flash_vector"};
+    (void)state;
+    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 3);
+    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, names, on_gpu, 3);
+    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, names, on_gpu, 3);
+}
+
+static void unknown_variants_come_last_as_they_come(void **state)
+{
+    static const char *const names[] = {"later", "flash", "newer", "unfused"};
+    static const char *const expected[] = {"flash", "unfused", "later", "newer"};
+    (void)state;
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        check(CLA_OP_ATTENTION, classes[i], names, expected, 4);
+}
+
+static void an_operation_without_a_row_keeps_its_order(void **state)
+{
+    static const char *const names[] = {"unfused", "flash", "softmax"};
+    (void)state;
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        check(CLA_OP_SOFTMAX, classes[i], names, names, 3);
+}
+
+static void what_is_not_there_is_passed_over(void **state)
+{
+    static const char *const names[] = {"unfused"};
+    (void)state;
+    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, names, names, 1);
+}
+
+/* Of the variants that there are, each comes once, and the one that takes every problem is tried on every class. */
+static void the_registry_is_ranked_whole(void **state)
+{
+    const size_t count = cla_attention_registry.count;
+    const char *names[MOST];
+    const char *ranked[MOST];
+    (void)state;
+    assert_in_range(count, 1, MOST);
+    for (size_t i = 0; i < count; i++)
+        names[i] = cla_attention_registry.variants[i]->name;
+    for (size_t c = 0; c < sizeof classes / sizeof *classes; c++) {
+        rank(CLA_OP_ATTENTION, classes[c], names, count, ranked);
+        for (size_t n = 0; n < count; n++) {
+            int times = 0;
+            for (size_t i = 0; i < count; i++)
+                times += strcmp(ranked[i], names[n]) == 0;
+            assert_int_equal(times, 1);
+        }
+        assert_string_equal(ranked[0], classes[c] == CLATTN_DEVICE_CLASS_CPU ? "flash_vector" : "flash");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_class_has_its_order),
+        cmocka_unit_test(unknown_variants_come_last_as_they_come),
+        cmocka_unit_test(an_operation_without_a_row_keeps_its_order),
+        cmocka_unit_test(what_is_not_there_is_passed_over),
+        cmocka_unit_test(the_registry_is_ranked_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
