@@ -28,6 +28,13 @@
 #define LOG2E  1.44269504088896340736f
 #define PIECES ((CLA_VALUE_DIM + CLA_TILE_KV - 1) / CLA_TILE_KV)
 
+/* Sums that fit the registers are kept there, which takes constant indices; more of them only make long code. */
+#if PIECES <= 4
+#define UNROLL_PIECES _Pragma("unroll")
+#else
+#define UNROLL_PIECES
+#endif
+
 /* Scratch of a group: tiles of Q and K, then row maxima, then a tile of V, never two of them at a time. */
 #define CLA_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define SCRATCH                                                                                                        \
@@ -99,7 +106,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         visible[r] = visible_keys(b, i + r, CLA_SEMANTICS);
 
     float4 out[PIECES][4];
-#pragma unroll
+    UNROLL_PIECES
     for (int piece = 0; piece < PIECES; piece++) {
 #pragma unroll
         for (int c = 0; c < 4; c++)
@@ -144,7 +151,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         }
         sum = sum * fade + tile_sum;
 
-#pragma unroll
+        UNROLL_PIECES
         for (int piece = 0; piece < PIECES; piece++) {
             stage_value(scratch, value, value_view, b, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
                         item);
@@ -161,11 +168,14 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     sum = across_row_sum(sum, scratch, x, y);
     const float row_sum[4] = {sum.x, sum.y, sum.z, sum.w};
     const float row_max[4] = {largest.x, largest.y, largest.z, largest.w};
+    UNROLL_PIECES
     for (int r = 0; r < 4; r++) {
         if (i + r >= q_len)
             break;
         const float inverse = row_sum[r] == 0.0f ? 0.0f : 1.0f / row_sum[r];
+        UNROLL_PIECES
         for (int piece = 0; piece < PIECES; piece++) {
+#pragma unroll
             for (int c = 0; c < 4; c++) {
                 const int column = piece * CLA_TILE_KV + 4 * x + c;
                 const float4 o = out[piece][c] * inverse;

@@ -68,12 +68,14 @@ static clattn_context *make_context(void)
 
 static struct cla_problem problem_of(const char *text)
 {
-    struct cla_problem problem;
+    struct cla_problem problem = {.batch = 0};
     clattn_attention_desc desc;
     clattn_error error;
     clattn_attention_desc_init(&desc);
-    if (clattn_attention_desc_parse(text, &desc, &error) != CLATTN_SUCCESS ||
-        cla_problem_from_attention(&desc, &problem, &error) != CLATTN_SUCCESS)
+    clattn_status status = clattn_attention_desc_parse(text, &desc, &error);
+    if (status == CLATTN_SUCCESS)
+        status = cla_problem_from_attention(&desc, &problem, &error);
+    if (status != CLATTN_SUCCESS)
         fail_msg("%s: %s", text, error.message);
     return problem;
 }
@@ -131,17 +133,24 @@ static clattn_status add_broken_step(clattn_plan *plan, struct cla_text *tile, c
 static const struct cla_variant broken = {"flash", accept, add_broken_step};
 static const struct cla_variant picky = {"flash", refuse, add_broken_step};
 
+static cl_command_queue make_queue(cl_command_queue_properties properties)
+{
+    cl_int code;
+    cl_command_queue queue = clCreateCommandQueue(cl_ctx, device, properties, &code);
+    assert_int_equal(code, CL_SUCCESS);
+    return queue;
+}
+
 /* Runs on arrays of ones, whose weighted mean is 1 whatever the weights are. */
-static void check_output(clattn_context *context, clattn_plan *plan)
+static void check_run(clattn_plan *plan, cl_command_queue queue, bool with_event)
 {
     enum { COUNT = 2 * 40 * 8 };
     float ones[COUNT];
     float output[COUNT];
     clattn_attention_args args;
     clattn_error error;
+    cl_event event = NULL;
     cl_int code;
-    cl_command_queue queue = clCreateCommandQueue(cl_ctx, context->device.id, 0, &code);
-    assert_int_equal(code, CL_SUCCESS);
     for (int i = 0; i < COUNT; i++) {
         ones[i] = 1.0f;
         output[i] = -7.0f;
@@ -153,14 +162,32 @@ static void check_output(clattn_context *context, clattn_plan *plan)
     clattn_attention_args_init(&args, plan);
     args.query.mem = args.key.mem = args.value.mem = input;
     args.output.mem = result;
-    if (clattn_attention_run(plan, queue, &args, 0, NULL, NULL, &error) != CLATTN_SUCCESS)
+    if (clattn_attention_run(plan, queue, &args, 0, NULL, with_event ? &event : NULL, &error) != CLATTN_SUCCESS)
         fail_msg("%s", error.message);
+    assert_int_equal(clFinish(queue), CL_SUCCESS);
     assert_int_equal(clEnqueueReadBuffer(queue, result, CL_TRUE, 0, sizeof output, output, 0, NULL, NULL), CL_SUCCESS);
     for (int i = 0; i < COUNT; i++)
         assert_float_equal(output[i], 1.0f, 1e-5f);
+    if (with_event)
+        assert_int_equal(clReleaseEvent(event), CL_SUCCESS);
     clReleaseMemObject(input);
     clReleaseMemObject(result);
-    clReleaseCommandQueue(queue);
+}
+
+/* In order and, where the device can, out of order, with an event and without. */
+static void check_runs(clattn_plan *plan)
+{
+    static const cl_command_queue_properties orders[] = {0, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE};
+    cl_command_queue_properties possible = 0;
+    clGetDeviceInfo(device, CL_DEVICE_QUEUE_PROPERTIES, sizeof possible, &possible, NULL);
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        if ((orders[i] & ~possible) != 0)
+            continue;
+        cl_command_queue queue = make_queue(orders[i]);
+        check_run(plan, queue, false);
+        check_run(plan, queue, true);
+        clReleaseCommandQueue(queue);
+    }
 }
 
 /* Without the flash variants everything is still served. */
@@ -184,7 +211,7 @@ static void unfused_alone_serves_everything(void **state)
         assert_string_equal(clattn_plan_problem(plan), problems[p]);
         assert_null(strstr(clattn_plan_describe(plan), "\nflash")); /* what is not there has refused nothing */
         if (p < 2)
-            check_output(context, plan);
+            check_runs(plan);
         clattn_plan_release(plan);
     }
     assert_int_equal(log_kept.warnings, 0);
@@ -229,7 +256,7 @@ static void a_variant_that_does_not_build_is_passed_over(void **state)
     assert_int_equal(log_kept.warnings, 1);
     assert_ptr_equal(strstr(log_kept.last_warning, "b1h2q40k40d8:f32: flash: flash.cl -D BROKEN=1 does not build: "),
                      log_kept.last_warning);
-    check_output(context, plan);
+    check_runs(plan);
     clattn_plan_release(plan);
     clattn_context_release(context);
 }
@@ -289,11 +316,10 @@ static void cycles_leave_no_object_behind(void **state)
             const struct cla_variant *const variants[] = {cla_attention_registry.variants[i]};
             const struct cla_registry registry = {variants, 1};
             clattn_plan *plan = choose(context, "b1h2q40k40d8:f32", &registry);
-            check_output(context, plan);
-            check_output(context, plan);
+            check_runs(plan);
             if (cycle == 1) { /* the plan keeps its context */
                 clattn_context_release(context);
-                check_output(plan->context, plan);
+                check_runs(plan);
                 clattn_plan_release(plan);
                 check_references(before, name);
                 context = make_context();
@@ -316,13 +342,11 @@ static void failures_leave_no_object_behind(void **state)
     clattn_context *context = make_context();
     clattn_attention_args args;
     clattn_plan *plan = NULL;
-    cl_int code;
     (void)state;
     for (int cycle = 0; cycle < 3; cycle++) {
         assert_int_equal(cla_choose(context, &problem, &none, NULL, &plan, NULL), CLATTN_ERROR_BUILD_FAILED);
         plan = choose(context, "b1h2q40k40d8:f32", &all);
-        cl_command_queue queue = clCreateCommandQueue(cl_ctx, device, 0, &code);
-        assert_int_equal(code, CL_SUCCESS);
+        cl_command_queue queue = make_queue(0);
         clattn_attention_args_init(&args, plan); /* without buffers */
         assert_int_equal(clattn_attention_run(plan, queue, &args, 0, NULL, NULL, NULL), CLATTN_ERROR_INVALID_BUFFER);
         clReleaseCommandQueue(queue);

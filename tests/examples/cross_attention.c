@@ -20,8 +20,10 @@ static cl_half value[BATCH][SOURCE][KV_HEADS][DIM];
 static cl_half output[BATCH][TARGET][Q_HEADS][DIM];
 static const int32_t source_length[BATCH] = {12, 9};
 
-/* Numbers of 0.125 to 2 and of both signs, as the bits of f16: sign, exponent + 15 in five bits, ten of the fraction.
- * From a linear congruential generator (Knuth's MMIX constants). */
+/*
+ * Numbers of 0.125 to 2 and of both signs, as the bits of f16: sign, exponent + 15 in five bits, ten of the fraction.
+ * From a linear congruential generator (Knuth's MMIX constants).
+ */
 static void fill(cl_half *array, size_t count)
 {
     static uint64_t state = 1;
@@ -53,8 +55,7 @@ static double larger(double a, double b)
     return a > b || isnan(a) ? a : b;
 }
 
-/* The largest error of one query row, as a share of what f16 allows: a rounding of the weights and one of the output.
- */
+/* The largest error of a query row, as a share of what f16 allows: a rounding of the weights and of the output. */
 static double row_error(int b, int i, int h)
 {
     int g = h / (Q_HEADS / KV_HEADS);
