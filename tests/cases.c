@@ -198,6 +198,7 @@ static int finish_row(const struct cover *cover, const unsigned char *limit, uin
 
     for (int n = 0; n < NUM_AXES; ++n) {
         int at = pick(state, n + 1);
+        order[n] = n;
         order[n] = order[at];
         order[at] = n;
     }

@@ -93,12 +93,15 @@ static clattn_status set_problem_string(clattn_plan *plan, clattn_error *error)
 static clattn_status choose(clattn_plan *plan, const struct cla_registry *registry, const char *forced,
                             clattn_error *error)
 {
+    const struct cla_variant *candidates[MAX_VARIANTS];
     const char *names[MAX_VARIANTS];
     size_t order[MAX_VARIANTS];
     size_t count = 0;
     for (size_t i = 0; i < registry->count; i++) {
-        if (forced == NULL || strcmp(forced, registry->variants[i]->name) == 0)
-            names[count++] = registry->variants[i]->name;
+        if (forced != NULL && strcmp(forced, registry->variants[i]->name) != 0)
+            continue;
+        candidates[count] = registry->variants[i];
+        names[count++] = registry->variants[i]->name;
     }
     if (count == 0)
         return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected \"auto\" or a registered name",
@@ -109,11 +112,7 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
     struct cla_text tile = {0};
     clattn_status status = CLATTN_ERROR_UNSUPPORTED;
     for (size_t rank = 0; rank < count; rank++) {
-        const struct cla_variant *variant = NULL;
-        for (size_t i = 0; i < registry->count; i++) {
-            if (strcmp(registry->variants[i]->name, names[order[rank]]) == 0)
-                variant = registry->variants[i];
-        }
+        const struct cla_variant *variant = candidates[order[rank]];
         clattn_error why = {0};
         status = try_variant(plan, variant, &tile, &why);
         if (status == CLATTN_SUCCESS) {
