@@ -20,7 +20,6 @@ int harness_setup(void **state)
     if (harness == NULL)
         return -1;
     *state = harness;
-    harness->keep_buffers = getenv("CLATTN_KEEP_BUFFERS") != NULL;
     if (clattn_context_create_default(NULL, NULL, &harness->context, &error) != CLATTN_SUCCESS) {
         print_error("no device to test on: %s\n", error.message);
         return -1;
@@ -69,8 +68,6 @@ void harness_buffers_release(struct harness_buffers *buffers)
     for (int n = 0; n < NUM_ARRAYS; ++n)
         if (buffers->mem[n] != NULL)
             clReleaseMemObject(buffers->mem[n]);
-    if (buffers->workspace != NULL)
-        clReleaseMemObject(buffers->workspace);
     memset(buffers, 0, sizeof *buffers);
 }
 
@@ -133,12 +130,6 @@ bool harness_run(const struct harness *harness, clattn_plan *plan, struct arrays
     assert_true(arrays_copy(&before, arrays));
     harness_buffers_create(harness, arrays, &buffers);
     clattn_attention_args args = harness_args(plan, arrays, &buffers);
-    if (harness->keep_buffers && clattn_plan_workspace_size(plan) > 0) {
-        buffers.workspace =
-            clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE, clattn_plan_workspace_size(plan), NULL, NULL);
-        assert_non_null(buffers.workspace);
-        args.workspace.mem = buffers.workspace;
-    }
     clattn_status status = clattn_attention_run(plan, harness->queue, &args, 0, NULL, &event, &error);
     bool passed = false;
     if (status != CLATTN_SUCCESS) {
@@ -151,8 +142,7 @@ bool harness_run(const struct harness *harness, clattn_plan *plan, struct arrays
         harness_read(harness, &buffers, arrays);
         passed = arrays_only_outputs_differ(&before, arrays, message);
     }
-    if (!harness->keep_buffers) /* else they go with the process */
-        harness_buffers_release(&buffers);
+    harness_buffers_release(&buffers);
     arrays_free(&before);
     return passed;
 }

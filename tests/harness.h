@@ -2,10 +2,6 @@
 /*
  * A device for tests, and one run of attention on it: buffers made from host arrays, the run, everything read back.
  * Which device: that of the environment variable CLATTN_DEVICE, by the library's own rules.
- *
- * Where CLATTN_KEEP_BUFFERS is set, no buffer is released before the end and runs get a workspace from here. Oclgrind
- * 21.10 needs that with --uninitialized: it takes what lies in a buffer beyond the size of a smaller one that was
- * released before, and whose place it has got, for uninitialised whatever is written there.
  */
 #ifndef CLATTN_TESTS_HARNESS_H
 #define CLATTN_TESTS_HARNESS_H
@@ -18,17 +14,15 @@ struct harness {
     cl_device_id device;
     cl_command_queue queue;
     clattn_device_info info;
-    bool keep_buffers;
 };
 
 /* For cmocka's group setup and teardown: *state is a struct harness *. Fails where there is no usable device. */
 int harness_setup(void **state);
 int harness_teardown(void **state);
 
-/* The buffers of a run, one for each block of the arrays, and its workspace where the test gives one. */
+/* The buffers of a run, one for each block of the arrays. */
 struct harness_buffers {
     cl_mem mem[NUM_ARRAYS];
-    cl_mem workspace;
 };
 
 /* Every function below fails the current test where OpenCL does not do what it should. */

@@ -10,7 +10,7 @@
 #define SUB_GROUP_SIZES_INTEL 0x4108 /* CL_DEVICE_SUB_GROUP_SIZES_INTEL, cl_intel_required_subgroup_size: size_t[] */
 #define WAVEFRONT_WIDTH_AMD   0x4043 /* CL_DEVICE_WAVEFRONT_WIDTH_AMD, cl_amd_device_attribute_query: cl_uint */
 
-/* What the smallest tile of the fused kernels for GPUs takes. Below it they refuse and the unfused ones serve. */
+/* Below these only tiles are left that are too small to be fast. */
 #define LEAST_LOCAL_MEMORY (16 * 1024)
 #define LEAST_WORK_GROUP   64
 
@@ -219,11 +219,12 @@ static void judge(clattn_device_info *info, const struct facts *facts)
         snprintf(info->reason, sizeof info->reason, "the device is big-endian: choose another device");
     } else if (info->local_memory < LEAST_LOCAL_MEMORY || info->max_work_group < LEAST_WORK_GROUP) {
         info->verdict = CLATTN_VERDICT_LIMITED;
-        snprintf(info->reason, sizeof info->reason,
-                 "%llu bytes of local memory and work-groups of %llu: fused kernels need %d and %d, and slower ones "
-                 "take their place; choose another device for speed",
-                 (unsigned long long)info->local_memory, (unsigned long long)info->max_work_group, LEAST_LOCAL_MEMORY,
-                 LEAST_WORK_GROUP);
+        snprintf(
+            info->reason, sizeof info->reason,
+            "%llu bytes of local memory and work-groups of %llu: with less than %d and %d kernels are slow; choose "
+            "another device for speed",
+            (unsigned long long)info->local_memory, (unsigned long long)info->max_work_group, LEAST_LOCAL_MEMORY,
+            LEAST_WORK_GROUP);
     } else {
         info->verdict = CLATTN_VERDICT_READY;
     }
