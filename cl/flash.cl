@@ -156,11 +156,10 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
             stage_value(scratch, value, value_view, b, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
                         item);
             barrier(CLK_LOCAL_MEM_FENCE);
-            float4 tile_out[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
-            block_product(tile_out, weights, scratch, CLA_TILE_KV, x, y);
 #pragma unroll
             for (int c = 0; c < 4; c++)
-                out[piece][c] = out[piece][c] * fade + tile_out[c];
+                out[piece][c] *= fade;
+            block_product(out[piece], weights, scratch, CLA_TILE_KV, x, y);
             barrier(CLK_LOCAL_MEM_FENCE);
         }
     }

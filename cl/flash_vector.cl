@@ -45,6 +45,9 @@
 #define LN2    0.69314718055994530942f
 #define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2)
 
+/* Head dims that are summed in order; the sums of such runs are then added, since errors grow with the length of a run. */
+#define DIMS 64
+
 /* Powers of two by which a maximum may lag behind. */
 #define LAG    8.0f
 
@@ -82,26 +85,33 @@ WIDE static inline void score_block(vec_t *scores, const vec_t *turned_query, KE
     vec_t sum[CLA_BLOCK][CLA_VECTORS];
     KEY_SPACE const float *row[CLA_BLOCK];
 #pragma unroll
-    for (int k = 0; k < CLA_BLOCK; k++) {
+    for (int k = 0; k < CLA_BLOCK; k++)
         row[k] = keys + min(k, count - 1) * stride;
-#pragma unroll
-        for (int v = 0; v < CLA_VECTORS; v++)
-            sum[k][v] = (vec_t)(0.0f);
-    }
-    for (int d = 0; d < CLA_HEAD_DIM; d++) {
+    for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += DIMS) {
+        const int d1 = min(d0 + DIMS, CLA_HEAD_DIM);
 #pragma unroll
         for (int k = 0; k < CLA_BLOCK; k++) {
-            const vec_t element = (vec_t)(row[k][d]);
 #pragma unroll
             for (int v = 0; v < CLA_VECTORS; v++)
-                sum[k][v] += element * turned_query[d * CLA_VECTORS + v];
+                sum[k][v] = (vec_t)(0.0f);
         }
-    }
+        for (int d = d0; d < d1; d++) {
 #pragma unroll
-    for (int k = 0; k < CLA_BLOCK; k++) {
+            for (int k = 0; k < CLA_BLOCK; k++) {
+                const vec_t element = (vec_t)(row[k][d]);
 #pragma unroll
-        for (int v = 0; v < CLA_VECTORS; v++)
-            scores[k * CLA_VECTORS + v] = sum[k][v];
+                for (int v = 0; v < CLA_VECTORS; v++)
+                    sum[k][v] += element * turned_query[d * CLA_VECTORS + v];
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < CLA_BLOCK; k++) {
+#pragma unroll
+            for (int v = 0; v < CLA_VECTORS; v++) {
+                const int n = k * CLA_VECTORS + v;
+                scores[n] = d0 == 0 ? sum[k][v] : scores[n] + sum[k][v];
+            }
+        }
     }
 }
 

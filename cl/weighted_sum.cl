@@ -63,11 +63,7 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
         barrier(CLK_LOCAL_MEM_FENCE);
         stage_value(columns, value, value_view, b, g, j0, min(some.y, kv_len), column0, value_dim, cut, seen, item);
         barrier(CLK_LOCAL_MEM_FENCE);
-        float4 tile_sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
-        block_product(tile_sum, rows, columns, CLA_TILE_KV, x, y);
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            sum[c] += tile_sum[c];
+        block_product(sum, rows, columns, CLA_TILE_KV, x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 

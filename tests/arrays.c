@@ -137,16 +137,13 @@ static int64_t count(const struct array *array)
 
 /* ---- what they hold ------------------------------------------------------------------------------------------- */
 
-/*
- * Mean and standard deviation of query, key and value for each kind of input. Not both query and key have a mean away
- * from 0: sums of hundreds of products of one sign lose more in order than the bounds allow.
- */
+/* Mean and standard deviation of query, key and value for each kind of input. */
 static const struct {
     double mean[3];
     double deviation[3];
 } inputs[NUM_INPUTS] = {
     [INPUT_UNIT] = {{0, 0, 0}, {1, 1, 1}},        [INPUT_LARGE] = {{0, 0, 0}, {12, 12, 1}},
-    [INPUT_PEAKED] = {{0, 0, 0}, {60, 60, 4}},    [INPUT_BIASED] = {{0, 0.5, 3}, {0.7, 0.5, 1}},
+    [INPUT_PEAKED] = {{0, 0, 0}, {60, 60, 4}},    [INPUT_BIASED] = {{0.5, 0.5, 3}, {0.7, 0.5, 1}},
     [INPUT_TINY] = {{0, 0, 0}, {0.7, 0.7, 1e-4}}, [INPUT_POISON] = {{0, 0, 0}, {1, 1, 1}},
 };
 

@@ -31,12 +31,19 @@ static inline void multiply_add(float4 sum[4], float4 rows, float4 columns)
     sum[3] += rows * columns.w;
 }
 
-/* sum += product over `depth` steps of the two tiles, at this work-item's block. */
+/*
+ * sum += product over `depth` steps of the two tiles, at this work-item's block. The steps are summed on their own first:
+ * the error of a sum in order grows with its length.
+ */
 static inline void block_product(float4 sum[4], __local const float *rows, __local const float *columns, int depth, int x,
                           int y)
 {
+    float4 part[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
     for (int k = 0; k < depth; k++)
-        multiply_add(sum, vload4(0, rows + k * CLA_TILE_Q + 4 * y), vload4(0, columns + k * CLA_TILE_KV + 4 * x));
+        multiply_add(part, vload4(0, rows + k * CLA_TILE_Q + 4 * y), vload4(0, columns + k * CLA_TILE_KV + 4 * x));
+#pragma unroll
+    for (int c = 0; c < 4; c++)
+        sum[c] += part[c];
 }
 
 /* Elements [d, d + 4) of the row at `at`, 0 from `dim` on. */

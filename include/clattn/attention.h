@@ -28,12 +28,13 @@
  * see it, and may reach other rows of the same tile of queries.
  *   - Excluding is selecting: no large negative number stands in for it. A finite additive mask value is arithmetic,
  *     -FLT_MAX too; -inf excludes.
- *   - No logit overflows. Where one leads the others by more than 110, the output is its value row, but for the sign
- *     of zeros and for subnormal numbers.
- *   - Accuracy, element by element, with A the largest |scale| sum_d |q_d k_d| + |mask| of the row's keys that matter:
- *     |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len) / 16)) sum_j p_j |v_j|, eps_out being 2^-23 for an output in
- *     f32, 2^-10 in f16 and 2^-7 in bf16. For scores and lse 4 eps32 (1 + A + sqrt(kv_len) / 16). Conversions round to
- *     nearest even. Results that are subnormal in the output's type may be off by the smallest normal number.
+ *   - Logits up to 10^37 in size, and queries times scale up to that, overflow nowhere. Where one leads the others by
+ * more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers.
+ *   - Accuracy, element by element, on random inputs and on those with large logits, with A the largest |scale| sum_d
+ * |q_d k_d| + |mask| of the row's keys that matter: |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len) / 16)) sum_j
+ * p_j |v_j|, eps_out being 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in bf16. For scores and lse 4 eps32 (1 + A
+ * + sqrt(kv_len) / 16). Conversions round to nearest even. Results that are subnormal in the output's type may be off
+ * by the smallest normal number.
  *   - The same plan on the same inputs gives the same bits every time.
  *   - Every element of an output is written and nothing else is; nothing beyond a view influences a result.
  */
@@ -181,7 +182,7 @@ typedef struct clattn_attention_args {
     clattn_buffer kv_lengths;
     clattn_buffer lse;
     clattn_buffer scores;
-    clattn_buffer workspace; /* absent: the run allocates what it needs */
+    clattn_buffer workspace; /* absent: the run allocates what it needs. Not for two runs at a time */
 } clattn_attention_args;
 
 /* Sets the lengths and the offset to the plan's and leaves every buffer absent. */

@@ -72,14 +72,22 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
         return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s is missing: expected at least %lld bytes", name,
                         (long long)bytes);
     cl_mem_object_type type = 0;
+    cl_mem_flags flags = 0;
     cl_context context = NULL;
     size_t size = 0;
     size_t sub_offset = 0;
     cl_mem parent = NULL;
     CLA_TRY(mem_info(buffer->mem, CL_MEM_TYPE, sizeof type, &type, name, error));
+    CLA_TRY(mem_info(buffer->mem, CL_MEM_FLAGS, sizeof flags, &flags, name, error));
     CLA_TRY(mem_info(buffer->mem, CL_MEM_CONTEXT, sizeof(cl_context), &context, name, error));
     CLA_TRY(mem_info(buffer->mem, CL_MEM_SIZE, sizeof size, &size, name, error));
     CLA_TRY(mem_info(buffer->mem, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(cl_mem), &parent, name, error));
+    const cl_mem_flags unfit = placed->tensor.written ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY;
+    if ((flags & unfit) != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
+                        "buffer %s was created %s: expected one that kernels can %s", name,
+                        placed->tensor.written ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY",
+                        placed->tensor.written ? "write" : "read");
     if (type != CL_MEM_OBJECT_BUFFER)
         return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s is an image or a pipe: expected a buffer", name);
     if (context != plan->context->cl_ctx)

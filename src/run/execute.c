@@ -124,17 +124,19 @@ static clattn_status enqueue(cl_command_queue queue, cl_kernel kernel, size_t gr
 static clattn_status enqueue_steps(clattn_plan *plan, cl_command_queue queue, const struct cla_run *run,
                                    struct chain *chain, bool want_event, clattn_error *error)
 {
-    bool launched = false;
-    for (size_t i = 0; i < plan->num_steps; i++) {
+    size_t end = plan->num_steps; /* behind the last step that has something to do */
+    while (end > 0 && count_groups(&plan->steps[end - 1], run->q_len, run->kv_len) == 0)
+        end--;
+    for (size_t i = 0; i < end; i++) {
         const struct cla_step *step = &plan->steps[i];
         int64_t groups = count_groups(step, run->q_len, run->kv_len);
+        bool last = i + 1 == end;
         if (groups == 0)
             continue;
         CLA_TRY(set_args(plan, step, run, error));
-        CLA_TRY(enqueue(queue, step->kernel, (size_t)groups, step->group_size, chain, want_event, error));
-        launched = true;
+        CLA_TRY(enqueue(queue, step->kernel, (size_t)groups, step->group_size, chain, want_event && last, error));
     }
-    if (!launched && want_event)
+    if (end == 0 && want_event)
         return enqueue(queue, NULL, 0, 0, chain, true, error);
     return CLATTN_SUCCESS;
 }
