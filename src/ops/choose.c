@@ -66,7 +66,7 @@ static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *va
 {
     struct cla_text reason = {0};
     clattn_status status = CLATTN_SUCCESS;
-    if (!variant->accepts(&plan->problem, &plan->context->device, &reason))
+    if (variant->accepts != NULL && !variant->accepts(&plan->problem, &plan->context->device, &reason))
         status = cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "%s", reason.data != NULL ? reason.data : "out of memory");
     cla_text_free(&reason);
     if (status != CLATTN_SUCCESS || is_empty(&plan->problem))

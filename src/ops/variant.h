@@ -14,7 +14,8 @@ struct cla_variant {
 
     /*
      * Whether the variant can compute the problem on the device; if not, why, in a few words, goes to `reason`. It
-     * refuses only what it cannot compute: what is merely slow is the ranking's business.
+     * refuses only what it cannot compute: what is merely slow is the
+     * ranking's business. NULL: every problem on every device.
      */
     bool (*accepts)(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason);
 

@@ -74,14 +74,6 @@ static clattn_status cut_into_slices(clattn_plan *plan, const struct slicing *sl
     return CLATTN_SUCCESS;
 }
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
-{
-    (void)problem;
-    (void)device;
-    (void)reason;
-    return true;
-}
-
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
@@ -108,4 +100,4 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     return cut_into_slices(plan, &slicing, error);
 }
 
-const struct cla_variant cla_attention_unfused = {"unfused", accepts, add_steps};
+const struct cla_variant cla_attention_unfused = {"unfused", NULL, add_steps};

@@ -41,20 +41,12 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
     return CLATTN_SUCCESS;
 }
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
-{
-    (void)problem;
-    (void)device;
-    (void)reason;
-    return true;
-}
-
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_intermediate to = {.operand = CLA_SCORES};
     return cla_add_scores_step(plan, plan->problem.scores_stage, &to, tile, error);
 }
 
-static const struct cla_variant scores = {"scores", accepts, add_steps};
+static const struct cla_variant scores = {"scores", NULL, add_steps};
 static const struct cla_variant *const variants[] = {&scores};
 const struct cla_registry cla_scores_registry = {variants, sizeof variants / sizeof *variants};

@@ -57,14 +57,6 @@ clattn_status cla_add_softmax_step(clattn_plan *plan, const struct cla_intermedi
     return status;
 }
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
-{
-    (void)problem;
-    (void)device;
-    (void)reason;
-    return true;
-}
-
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_intermediate from = {.operand = CLA_SCORES};
@@ -72,6 +64,6 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     return cla_add_softmax_step(plan, &from, &to, tile, error);
 }
 
-static const struct cla_variant softmax = {"softmax", accepts, add_steps};
+static const struct cla_variant softmax = {"softmax", NULL, add_steps};
 static const struct cla_variant *const variants[] = {&softmax};
 const struct cla_registry cla_softmax_registry = {variants, sizeof variants / sizeof *variants};

@@ -33,20 +33,12 @@ clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_inte
     return CLATTN_SUCCESS;
 }
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
-{
-    (void)problem;
-    (void)device;
-    (void)reason;
-    return true;
-}
-
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_intermediate from = {.operand = CLA_WEIGHTS};
     return cla_add_weighted_sum_step(plan, &from, tile, error);
 }
 
-static const struct cla_variant weighted_sum = {"weighted_sum", accepts, add_steps};
+static const struct cla_variant weighted_sum = {"weighted_sum", NULL, add_steps};
 static const struct cla_variant *const variants[] = {&weighted_sum};
 const struct cla_registry cla_weighted_sum_registry = {variants, sizeof variants / sizeof *variants};
