@@ -21,20 +21,20 @@
  *
  * Promises:
  *
- *   - A row from which every key is excluded, or with kv_len 0, gives an output of exactly 0, weights of exactly 0 and
- *     an lse of -inf.
- *   - Keys and values that are excluded from every query of their batch and head may hold anything, NaN too. NaN in a
- * query or in a visible key reaches the whole row. NaN or Inf in a visible value reaches its column of the rows that
- * see it, and may reach other rows of the same tile of queries.
- *   - Excluding is selecting: no large negative number stands in for it. A finite additive mask value is arithmetic,
- *     -FLT_MAX too; -inf excludes.
- *   - Logits up to 10^37 in size, and queries times scale up to that, overflow nowhere. Where one leads the others by
- * more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers.
- *   - Accuracy, element by element, on random inputs and on those with large logits, with A the largest |scale| sum_d
- * |q_d k_d| + |mask| of the row's keys that matter: |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len) / 16)) sum_j
- * p_j |v_j|, eps_out being 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in bf16. For scores and lse 4 eps32 (1 + A
- * + sqrt(kv_len) / 16). Conversions round to nearest even. Results that are subnormal in the output's type may be off
- * by the smallest normal number.
+ *   - A row from which every key is excluded, or with kv_len 0, gives an output of exactly 0, weights of exactly 0
+ *     and an lse of -inf.
+ *   - Keys and values that are excluded from every query of their batch and head may hold anything, NaN too. NaN
+ *     in a query or in a visible key reaches the whole row. NaN or Inf in a visible value reaches its column of
+ *     the rows that see it, and may reach other rows of the same tile of queries.
+ *   - Excluding is selecting: no large negative number stands in for it. A finite additive mask value is
+ *     arithmetic, -FLT_MAX too; -inf excludes.
+ *   - Logits up to 10^37 in size, and queries times scale up to that, overflow nowhere. Where one leads the others
+ *     by more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers.
+ *   - Accuracy, element by element, on random inputs and on those with large logits, with A the largest |scale|
+ *     sum_d |q_d k_d| + |mask| of the row's keys that matter: |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len)
+ *     / 16)) sum_j p_j |v_j|, eps_out being 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in bf16. For scores
+ *     and lse 4 eps32 (1 + A + sqrt(kv_len) / 16). Conversions round to nearest even. Results that are subnormal
+ *     in the output's type may be off by the smallest normal number.
  *   - The same plan on the same inputs gives the same bits every time.
  *   - Every element of an output is written and nothing else is; nothing beyond a view influences a result.
  */
@@ -49,11 +49,11 @@ extern "C" {
 
 /* Where query i stands among the keys: at position p = i + offset. Not clamped: p may lie before or past the keys. */
 typedef enum clattn_alignment {
-    CLATTN_ALIGN_NONE = 0,     /* positions mean nothing; refused together with causality or a window */
-    CLATTN_ALIGN_TOP_LEFT = 1, /* offset 0: the first query stands at the first key */
-    CLATTN_ALIGN_BOTTOM_RIGHT =
-        2,                  /* offset kv_len - q_len, with the batch's own length: the last query at the last key */
-    CLATTN_ALIGN_OFFSET = 3 /* the caller's: the position of the first query among the keys */
+    CLATTN_ALIGN_NONE = 0,         /* positions mean nothing; refused together with causality or a window */
+    CLATTN_ALIGN_TOP_LEFT = 1,     /* offset 0: the first query stands at the first key */
+    CLATTN_ALIGN_BOTTOM_RIGHT = 2, /* offset kv_len - q_len of the run, with kv_lengths[b] for kv_len where lengths are
+                                      given: the last query of the run stands at its last key */
+    CLATTN_ALIGN_OFFSET = 3        /* the caller's: the position of the first query among the keys */
 } clattn_alignment;
 
 typedef enum clattn_mask_kind {
@@ -79,8 +79,11 @@ typedef enum clattn_lengths {
 
 /*
  * What is to be computed. q_len and kv_len are the greatest that any run of the plan will have; strides are fixed here,
- * dense ones from these lengths. An extent of 0 in batch, q_heads or q_len is allowed and makes a run do nothing.
- * Lengths and head dims are at most 2^30, batch, heads and batch * q_heads at most 2^31 - 1: kernels count in int.
+ * dense ones from these lengths, and a run with smaller lengths uses the same ones. For a cache [batch, capacity,
+ * heads, dim], kv_len is the capacity, the strides are {capacity * heads * dim, dim, heads * dim, 1}, and each run
+ * gives the keys that are there; it costs what they cost. An extent of 0 in batch, q_heads or q_len is allowed and
+ * makes a run do nothing. Lengths and head dims are at most 2^30, batch, heads and batch * q_heads at most 2^31 - 1:
+ * kernels count in int.
  */
 typedef struct clattn_attention_desc {
     size_t struct_size;
@@ -104,12 +107,13 @@ typedef struct clattn_attention_desc {
     int64_t offset;       /* with CLATTN_ALIGN_OFFSET: the default of a run's offset. Otherwise ignored */
     int causal;           /* not 0: keeps keys j <= p */
     int window;           /* not 0: keeps keys p - window_left <= j <= p + window_right, both ends included */
-    int64_t window_left;  /* -1: no bound. Read only if window is set */
-    int64_t window_right; /* -1: no bound. Read only if window is set */
+    int64_t window_left;  /* -1: no bound; 0, as init leaves it: none on this side. Read only if window is set */
+    int64_t window_right; /* -1: no bound; 0, as init leaves it: none on this side. Read only if window is set */
 
     clattn_mask_kind mask_kind;
     int64_t mask_shape[4]; /* each extent 1 or that of [batch, q_heads, q_len, kv_len]; all 0: these four. A last extent
-                              from 2 to kv_len - 1 excludes the keys past it */
+                              from 2 to kv_len - 1 excludes the keys past it. Query i and key j of a run use
+                              element (i, j), whatever the alignment */
     clattn_layout mask;    /* over mask_shape */
 
     clattn_lengths kv_lengths; /* keys of batch b from kv_lengths[b] on are excluded; values are clamped to 0..kv_len */
@@ -155,7 +159,8 @@ CLATTN_API size_t clattn_attention_desc_format(const clattn_attention_desc *desc
 CLATTN_API const char *clattn_attention_variant(size_t index);
 
 /*
- * Chooses a variant for `desc`, builds its kernels and freezes them as a plan. May take seconds.
+ * Chooses a variant for `desc`, builds its kernels and freezes them as a plan. May take seconds. On failure *plan
+ * is left as it was.
  *
  *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size
  *   INVALID_VALUE      a field of `desc` that is out of its range or contradicts another; the message names it
@@ -167,7 +172,8 @@ CLATTN_API clattn_status clattn_attention_plan_create(clattn_context *context, c
 
 /*
  * One run: buffers, and the lengths that hold this time. Buffers may be absent (all zero) where the tensor is not in
- * the plan or has no elements.
+ * the plan or has no elements; what is given there is ignored. A buffer must reach the last element that the run's
+ * lengths address through the plan's strides. What lies past these lengths is never used and may hold anything.
  */
 typedef struct clattn_attention_args {
     size_t struct_size;
@@ -182,10 +188,11 @@ typedef struct clattn_attention_args {
     clattn_buffer kv_lengths;
     clattn_buffer lse;
     clattn_buffer scores;
-    clattn_buffer workspace; /* absent: the run allocates what it needs. Not for two runs at a time */
+    clattn_buffer
+        workspace; /* absent: a run that needs one allocates it. Not for two runs at a time; nothing in it is kept */
 } clattn_attention_args;
 
-/* Sets the lengths and the offset to the plan's and leaves every buffer absent. */
+/* Sets the lengths and the offset to the plan's, 0 where that is NULL, and leaves every buffer absent. */
 static inline void clattn_attention_args_init(clattn_attention_args *args, const clattn_plan *plan)
 {
     memset(args, 0, sizeof *args);
@@ -196,7 +203,8 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
 /*
  * Enqueues one run on `queue`, in-order or out-of-order, after the events of `wait_list` (NULL where num_events is 0).
  * Returns at once. `event`, unless NULL, receives the event of the whole run (the caller's to release), where nothing
- * had to be computed too. Buffers, the plan's objects included, stay valid until the queue is done with them.
+ * had to be computed too. Once it has returned, the plan, the context and the buffers may be released: OpenCL keeps
+ * them until the run is done. Until its event, inputs must not change and outputs are not to be read.
  *
  *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size, a plan that is not attention's, a queue of another context
  *                      or device, a wait list that does not match num_events
@@ -231,8 +239,8 @@ static inline void clattn_attention_host_args_init(clattn_attention_host_args *a
 /*
  * Does the whole thing on host arrays laid out as `desc` says, and waits for the result: for first contact, tests and
  * foreign-function users. `context` may be NULL: a context on the default device is made for the call. Outputs change
- * only on success. Fails as plan_create and run do, and with INVALID_VALUE where an element of kv_lengths is not in
- * 0..kv_len.
+ * only on success. Fails as plan_create and run do, but with INVALID_ARGUMENT where a pointer is missing, and with
+ * INVALID_VALUE where an element of kv_lengths is not in 0..kv_len. An output may be an input's array.
  */
 CLATTN_API clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
                                                const clattn_attention_host_args *args, clattn_error *error);

@@ -252,7 +252,7 @@ CLATTN_API void clattn_plan_release(clattn_plan *plan);
  */
 CLATTN_API size_t clattn_plan_workspace_size(const clattn_plan *plan);
 
-/* The greatest lengths of a run and its default offset. Any pointer but `plan` may be NULL. */
+/* The greatest lengths of a run and its default offset; 0 where `plan` is NULL. Any of the pointers may be NULL. */
 CLATTN_API void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int64_t *kv_len, int64_t *offset);
 
 /* The problem as a string, such as "b1h8q512k512d64:f16:causal"; see clattn_attention_desc_parse. Lives as long as the
@@ -268,7 +268,7 @@ CLATTN_API const char *clattn_plan_name(const clattn_plan *plan);
 
 /*
  * The choice explained, a line each: "PROBLEM -> NAME", then the variants that were ranked before the chosen one, each
- * with the reason why it was not taken. Lives as long as the plan.
+ * with the reason why it was not taken. Each line, the last too, ends with a newline. Lives as long as the plan.
  */
 CLATTN_API const char *clattn_plan_describe(const clattn_plan *plan);
 

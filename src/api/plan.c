@@ -15,11 +15,11 @@ size_t clattn_plan_workspace_size(const clattn_plan *plan)
 void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int64_t *kv_len, int64_t *offset)
 {
     if (q_len != NULL)
-        *q_len = plan->problem.q_len;
+        *q_len = plan != NULL ? plan->problem.q_len : 0;
     if (kv_len != NULL)
-        *kv_len = plan->problem.kv_len;
+        *kv_len = plan != NULL ? plan->problem.kv_len : 0;
     if (offset != NULL)
-        *offset = plan->problem.offset;
+        *offset = plan != NULL ? plan->problem.offset : 0;
 }
 
 const char *clattn_plan_problem(const clattn_plan *plan)

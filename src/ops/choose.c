@@ -90,6 +90,17 @@ static clattn_status set_problem_string(clattn_plan *plan, clattn_error *error)
     return plan->problem_string == NULL ? no_memory(error) : CLATTN_SUCCESS;
 }
 
+static clattn_status unknown_variant(const struct cla_registry *registry, const char *name, clattn_error *error)
+{
+    struct cla_text names = {0};
+    for (size_t i = 0; i < registry->count; i++)
+        cla_text_add(&names, "%s%s", i > 0 ? ", " : "", registry->variants[i]->name);
+    clattn_status status = cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected auto or one of: %s",
+                                    name, names.data != NULL ? names.data : "?");
+    cla_text_free(&names);
+    return status;
+}
+
 static clattn_status choose(clattn_plan *plan, const struct cla_registry *registry, const char *forced,
                             clattn_error *error)
 {
@@ -104,8 +115,7 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
         names[count++] = registry->variants[i]->name;
     }
     if (count == 0)
-        return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected \"auto\" or a registered name",
-                        forced);
+        return unknown_variant(registry, forced, error);
     cla_rank(&plan->problem, &plan->context->device, names, count, order);
 
     struct cla_text refusals = {0};
