@@ -15,14 +15,16 @@
  *   s = scale * (query[b,h,i] . key[b,g,j])     g = h / (q_heads / kv_heads)
  *   s = softcap * tanh(s / softcap)             if softcap > 0
  *   s = s + mask[b,h,i,j]                       if the mask is additive
+ *   s = s - alibi_slopes[h] * |p - j|           if alibi is set; p = i + offset is the query's position
+ *   s = s + relative_bias[h][clamp(j - p) + R]  if relative_extent is R
  *   s is then taken out where (i, j) is excluded by causality, window, mask or lengths
- *   p = softmax over j of s                     lse[b,h,i] = ln(sum over j of e^s)
- *   output[b,h,i] = sum over j of p * value[b,g,j]
+ *   w = softmax over j of s                     lse[b,h,i] = ln(sum over j of e^s), sinks[h] among the s if given
+ *   output[b,h,i] = sum over j of w * value[b,g,j]
  *
  * Promises:
  *
  *   - A row from which every key is excluded, or with kv_len 0, gives an output of exactly 0, weights of exactly 0
- *     and an lse of -inf.
+ *     and an lse of -inf, or of the sink's logit.
  *   - Keys and values that are excluded from every query of their batch and head may hold anything, NaN too. NaN
  *     in a query or in a visible key reaches the whole row. NaN or Inf in a visible value reaches its column of
  *     the rows that see it, and may reach other rows of the same tile of queries.
@@ -31,10 +33,10 @@
  *   - Logits up to 10^37 in size, and queries times scale up to that, overflow nowhere. Where one leads the others
  *     by more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers.
  *   - Accuracy, element by element, on random inputs and on those with large logits, with A the largest |scale|
- *     sum_d |q_d k_d| + |mask| of the row's keys that matter: |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len)
- *     / 16)) sum_j p_j |v_j|, eps_out being 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in bf16. For scores
- *     and lse 4 eps32 (1 + A + sqrt(kv_len) / 16). Conversions round to nearest even. Results that are subnormal
- *     in the output's type may be off by the smallest normal number.
+ *     sum_d |q_d k_d| + |all that is added| of the row's keys that matter: |error| <= (eps_out + 4 eps32 (1 + A +
+ * sqrt(kv_len) / 16)) sum_j w_j |v_j|, eps_out being 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in bf16. For
+ * scores and lse 4 eps32 (1 + A + sqrt(kv_len) / 16). Conversions round to nearest even. Results that are subnormal in
+ * the output's type may be off by the smallest normal number.
  *   - The same plan on the same inputs gives the same bits every time.
  *   - Every element of an output is written and nothing else is; nothing beyond a view influences a result.
  */
@@ -61,6 +63,18 @@ typedef enum clattn_mask_kind {
     CLATTN_MASK_BOOL = 1,    /* dtype BOOL; keeps where not 0 */
     CLATTN_MASK_ADDITIVE = 2 /* dtype F32, F16 or BF16; added to the scores, -inf excludes */
 } clattn_mask_kind;
+
+/* Where the keys and values of a batch lie. Keys are numbered j = 0, 1, ... in every case; nothing else depends on it.
+ */
+typedef enum clattn_storage {
+    CLATTN_STORAGE_LINEAR = 0,   /* key j is row j */
+    CLATTN_STORAGE_CIRCULAR = 1, /* a cache that overwrites its oldest rows: of the n = kv_lengths[b] keys that were
+                                    ever written, number 0 to n - 1, the last min(n, kv_len) are there, number k in row
+                                    k mod kv_len. j counts from the oldest of them. A run's kv_len must be the plan's */
+    CLATTN_STORAGE_PAGED = 2 /* blocks of page_size rows in a pool that all batches share (Kwon et al. 2023): key j is
+                                row j mod page_size of block block_table[b][j / page_size]. Keys in blocks that the
+                                pool does not have are excluded */
+} clattn_storage;
 
 /* Which scores a run writes to the scores buffer. */
 typedef enum clattn_scores_stage {
@@ -123,6 +137,30 @@ typedef struct clattn_attention_desc {
 
     const char *variant; /* NULL or "auto": the best one for the device; otherwise this one or UNSUPPORTED. Read during
                             the call only */
+
+    clattn_storage kv_storage;  /* CIRCULAR needs kv_lengths */
+    int64_t page_size;          /* PAGED: rows of a block, 1 or more. Key and value are then laid out over [num_blocks,
+                                   kv_heads, page_size, dim], strides[0] being that of blocks */
+    int64_t num_blocks;         /* PAGED: blocks of the pool, 1 or more */
+    int64_t block_table_stride; /* PAGED: elements from one batch to the next of block_table, int32_t over
+                                   [batch, ceil(kv_len / page_size)]; 0: dense */
+
+    /* Sequences of different lengths, packed without padding: sequence b has rows cu[b] to cu[b + 1] - 1 of a tensor
+       whose batch extent is 1. Cumulative lengths are [batch + 1], begin at 0 or later and never decrease; a sequence
+       that is longer than q_len or kv_len, or reaches past the total, is cut there. */
+    clattn_lengths q_cu_lengths;  /* not NONE: query and output are [1, q_heads, q_total, dim], lse is [q_heads,
+                                     q_total], no scores are given out; rows of no sequence are not written */
+    int64_t q_total;              /* the most rows of any run */
+    clattn_lengths kv_cu_lengths; /* not NONE: key and value are [1, kv_heads, kv_total, dim]; without kv_lengths, with
+                                     LINEAR storage */
+    int64_t kv_total;
+
+    int sinks;               /* not 0: sinks[h], f32, joins the softmax of every row of head h as the logit of a key
+                                without value (Xiao et al. 2023; finite, or -inf for none) */
+    int alibi;               /* not 0: -alibi_slopes[h] * |p - j| is added to the scores (Press et al. 2022). Needs an
+                                alignment; see clattn_alibi_slopes */
+    int64_t relative_extent; /* R, 1 or more: relative_bias[h][clamp(j - p, -R, R) + R] is added to the scores (Shaw et
+                                al. 2018; Raffel et al. 2020), f32 [q_heads, 2R + 1]. Needs an alignment. 0: none */
 } clattn_attention_desc;
 
 static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
@@ -141,7 +179,12 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *
  *   causal (bottom-right), causal@top-left, causal@bottom-right, causal@N    N being the offset of the first query
  *   window=L,R@ALIGN       -1 for an end without bound; ALIGN as above
- *   softcap=X    scale=X    mask=bool    mask=add    lengths    lse    scores=raw|softcap|masked|weights
+ *   softcap=X    scale=X    mask=bool    mask=add    lengths    lse    scores=raw|softcap|masked|weights    sinks
+ *   alibi@ALIGN    relative=R@ALIGN
+ *   circular               with lengths
+ *   paged=N                blocks of N keys, in a pool of batch * ceil(kv_len / N); paged=NxM: of M blocks
+ *   ragged=q|kv|qkv        cumulative lengths for queries, keys or both; totals of batch * length, or, after @, in that
+ * order: ragged=qkv@Q,KV
  *
  * parse takes an initialised `desc`, resets it and sets what the string says, all tensors dense, an additive mask in
  * f32, lengths in int32_t. Fails with INVALID_VALUE, naming the part or field that is wrong and what was expected.
@@ -189,7 +232,15 @@ typedef struct clattn_attention_args {
     clattn_buffer lse;
     clattn_buffer scores;
     clattn_buffer
-        workspace; /* absent: a run that needs one allocates it. Not for two runs at a time; nothing in it is kept */
+        workspace;    /* absent: a run that needs one allocates it. Not for two runs at a time; nothing in it is kept */
+    int64_t q_total;  /* ragged queries: rows of query and output, 0 to the plan's */
+    int64_t kv_total; /* ragged keys: rows of key and value, 0 to the plan's */
+    clattn_buffer block_table; /* int32_t */
+    clattn_buffer q_cu_lengths;
+    clattn_buffer kv_cu_lengths;
+    clattn_buffer sinks;         /* f32 [q_heads] */
+    clattn_buffer alibi_slopes;  /* f32 [q_heads] */
+    clattn_buffer relative_bias; /* f32 [q_heads, 2 relative_extent + 1] */
 } clattn_attention_args;
 
 /* Sets the lengths and the offset to the plan's, 0 where that is NULL, and leaves every buffer absent. */
@@ -198,6 +249,7 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
     clattn_plan_lengths(plan, &args->q_len, &args->kv_len, &args->offset);
+    clattn_plan_totals(plan, &args->q_total, &args->kv_total);
 }
 
 /*
@@ -208,7 +260,7 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
  *
  *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size, a plan that is not attention's, a queue of another context
  *                      or device, a wait list that does not match num_events
- *   INVALID_VALUE      a length above the plan's or negative
+ *   INVALID_VALUE      a length or total above the plan's or negative; with CIRCULAR storage, a kv_len below the plan's
  *   INVALID_BUFFER     a buffer that is missing, of another context, too small, misaligned, or an output that shares
  *                      bytes with another operand
  *   OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first enqueue the outputs are undefined
@@ -228,6 +280,12 @@ typedef struct clattn_attention_host_args {
     const void *kv_lengths;
     float *lse;
     float *scores;
+    const int32_t *block_table;
+    const void *q_cu_lengths;
+    const void *kv_cu_lengths;
+    const float *sinks;
+    const float *alibi_slopes;
+    const float *relative_bias;
 } clattn_attention_host_args;
 
 static inline void clattn_attention_host_args_init(clattn_attention_host_args *args)
@@ -240,7 +298,9 @@ static inline void clattn_attention_host_args_init(clattn_attention_host_args *a
  * Does the whole thing on host arrays laid out as `desc` says, and waits for the result: for first contact, tests and
  * foreign-function users. `context` may be NULL: a context on the default device is made for the call. Outputs change
  * only on success. Fails as plan_create and run do, but with INVALID_ARGUMENT where a pointer is missing, and with
- * INVALID_VALUE where an element of kv_lengths is not in 0..kv_len. An output may be an input's array.
+ * INVALID_VALUE where an element of kv_lengths is not in 0..kv_len (CIRCULAR: negative), cumulative lengths decrease,
+ * pass their total or make a sequence longer than q_len or kv_len, or a block that a batch's keys need is not in the
+ * pool. An output may be an input's array.
  */
 CLATTN_API clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
                                                const clattn_attention_host_args *args, clattn_error *error);

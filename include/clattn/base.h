@@ -255,6 +255,9 @@ CLATTN_API size_t clattn_plan_workspace_size(const clattn_plan *plan);
 /* The greatest lengths of a run and its default offset; 0 where `plan` is NULL. Any of the pointers may be NULL. */
 CLATTN_API void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int64_t *kv_len, int64_t *offset);
 
+/* The greatest totals of a run with packed sequences, 0 where the problem has none; else as above. */
+CLATTN_API void clattn_plan_totals(const clattn_plan *plan, int64_t *q_total, int64_t *kv_total);
+
 /* The problem as a string, such as "b1h8q512k512d64:f16:causal"; see clattn_attention_desc_parse. Lives as long as the
  * plan. */
 CLATTN_API const char *clattn_plan_problem(const clattn_plan *plan);

@@ -22,6 +22,14 @@ void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int64_t *kv_le
         *offset = plan != NULL ? plan->problem.offset : 0;
 }
 
+void clattn_plan_totals(const clattn_plan *plan, int64_t *q_total, int64_t *kv_total)
+{
+    if (q_total != NULL)
+        *q_total = plan != NULL ? plan->problem.q_total : 0;
+    if (kv_total != NULL)
+        *kv_total = plan != NULL ? plan->problem.kv_total : 0;
+}
+
 const char *clattn_plan_problem(const clattn_plan *plan)
 {
     return plan->problem_string;

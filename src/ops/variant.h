@@ -36,6 +36,11 @@ extern const struct cla_registry cla_attention_registry;
 extern const struct cla_registry cla_scores_registry;
 extern const struct cla_registry cla_softmax_registry;
 extern const struct cla_registry cla_weighted_sum_registry;
+extern const struct cla_registry cla_merge_registry;
+extern const struct cla_registry cla_append_registry;
+extern const struct cla_registry cla_rotary_registry;
+extern const struct cla_registry cla_sinusoidal_registry;
+extern const struct cla_registry cla_linear_registry;
 
 /*
  * Makes the plan for a problem: tries the registry's variants in the order of the ranking, or only the one named

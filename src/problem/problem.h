@@ -11,9 +11,20 @@
 #include <clattn/primitive.h>
 #include <stdbool.h>
 
-enum cla_operation { CLA_OP_ATTENTION, CLA_OP_SCORES, CLA_OP_SOFTMAX, CLA_OP_WEIGHTED_SUM };
+enum cla_operation {
+    CLA_OP_ATTENTION,
+    CLA_OP_SCORES,
+    CLA_OP_SOFTMAX,
+    CLA_OP_WEIGHTED_SUM,
+    CLA_OP_MERGE,
+    CLA_OP_APPEND,
+    CLA_OP_ROTARY,
+    CLA_OP_SINUSOIDAL,
+    CLA_OP_LINEAR,
+    CLA_OP_LAYER
+};
 
-/* "attention", "scores", "softmax", "weighted_sum". */
+/* "attention", "weighted_sum" and so on. */
 const char *cla_operation_string(enum cla_operation operation);
 
 /* The operands of every operation. Their order is that of the kernel parameters in cl/. */
@@ -27,6 +38,23 @@ enum cla_operand {
     CLA_LSE,
     CLA_SCORES,  /* written by attention and scores, read by softmax */
     CLA_WEIGHTS, /* written by softmax, read by weighted sum */
+    CLA_SINKS,
+    CLA_ALIBI_SLOPES,
+    CLA_RELATIVE_BIAS,
+    CLA_BLOCK_TABLE,
+    CLA_Q_CU_LENGTHS,
+    CLA_KV_CU_LENGTHS,
+    CLA_KEY_CACHE,   /* append */
+    CLA_VALUE_CACHE, /* append */
+    CLA_POSITIONS,   /* append, rotary, sinusoidal */
+    CLA_COS,         /* rotary */
+    CLA_SIN,         /* rotary */
+    CLA_PARTS,       /* merge: outputs of the parts */
+    CLA_PART_LSE,    /* merge */
+    CLA_INPUT,       /* rotary, sinusoidal, linear, layer */
+    CLA_CONTEXT,     /* layer */
+    CLA_WEIGHT,      /* linear */
+    CLA_BIAS,        /* linear */
     CLA_NUM_OPERANDS
 };
 
@@ -76,6 +104,15 @@ struct cla_problem {
                           is no mask */
     clattn_lengths kv_lengths;
     clattn_scores_stage scores_stage;
+
+    clattn_storage kv_storage;
+    int64_t page_size;  /* 0 where nothing is paged */
+    int64_t num_blocks; /* 0 where nothing is paged */
+    clattn_lengths q_cu_lengths;
+    clattn_lengths kv_cu_lengths;
+    int64_t q_total;  /* 0 where queries are not ragged */
+    int64_t kv_total; /* 0 where keys are not ragged */
+    int64_t relative_extent;
 };
 
 /*

@@ -9,10 +9,11 @@
 const char *cla_operation_string(enum cla_operation operation)
 {
     static const char *const names[] = {
-        [CLA_OP_ATTENTION] = "attention",
-        [CLA_OP_SCORES] = "scores",
-        [CLA_OP_SOFTMAX] = "softmax",
-        [CLA_OP_WEIGHTED_SUM] = "weighted_sum",
+        [CLA_OP_ATTENTION] = "attention", [CLA_OP_SCORES] = "scores",
+        [CLA_OP_SOFTMAX] = "softmax",     [CLA_OP_WEIGHTED_SUM] = "weighted_sum",
+        [CLA_OP_MERGE] = "merge",         [CLA_OP_APPEND] = "append",
+        [CLA_OP_ROTARY] = "rotary",       [CLA_OP_SINUSOIDAL] = "sinusoidal",
+        [CLA_OP_LINEAR] = "linear",       [CLA_OP_LAYER] = "layer",
     };
     return names[operation];
 }
@@ -20,9 +21,32 @@ const char *cla_operation_string(enum cla_operation operation)
 const char *cla_operand_string(enum cla_operand operand)
 {
     static const char *const names[CLA_NUM_OPERANDS] = {
-        [CLA_QUERY] = "query",   [CLA_KEY] = "key",       [CLA_VALUE] = "value",
-        [CLA_OUTPUT] = "output", [CLA_MASK] = "mask",     [CLA_KV_LENGTHS] = "kv_lengths",
-        [CLA_LSE] = "lse",       [CLA_SCORES] = "scores", [CLA_WEIGHTS] = "weights",
+        [CLA_QUERY] = "query",
+        [CLA_KEY] = "key",
+        [CLA_VALUE] = "value",
+        [CLA_OUTPUT] = "output",
+        [CLA_MASK] = "mask",
+        [CLA_KV_LENGTHS] = "kv_lengths",
+        [CLA_LSE] = "lse",
+        [CLA_SCORES] = "scores",
+        [CLA_WEIGHTS] = "weights",
+        [CLA_SINKS] = "sinks",
+        [CLA_ALIBI_SLOPES] = "alibi_slopes",
+        [CLA_RELATIVE_BIAS] = "relative_bias",
+        [CLA_BLOCK_TABLE] = "block_table",
+        [CLA_Q_CU_LENGTHS] = "q_cu_lengths",
+        [CLA_KV_CU_LENGTHS] = "kv_cu_lengths",
+        [CLA_KEY_CACHE] = "key_cache",
+        [CLA_VALUE_CACHE] = "value_cache",
+        [CLA_POSITIONS] = "positions",
+        [CLA_COS] = "cos",
+        [CLA_SIN] = "sin",
+        [CLA_PARTS] = "parts_output",
+        [CLA_PART_LSE] = "part_lse",
+        [CLA_INPUT] = "input",
+        [CLA_CONTEXT] = "context",
+        [CLA_WEIGHT] = "weight",
+        [CLA_BIAS] = "bias",
     };
     return names[operand];
 }
