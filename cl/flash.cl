@@ -59,14 +59,14 @@ CLA_DEFINE_ACROSS_ROW(max, fmax(all, theirs))
 CLA_DEFINE_ACROSS_ROW(sum, all + theirs)
 
 /* Scores of one key against this work-item's four rows: bias added, excluded ones -inf. Notes in `seen` who is seen. */
-static inline float4 finish_scores(float4 s, int cut, int b, int h, int i, int j, const int2 visible[4],
+static inline float4 finish_scores(float4 s, int cut, struct batch batch, int h, int i, int j, const int2 visible[4],
                                    __local int *seen, CLA_SEMANTICS_PARAMS)
 {
     float row[4] = {s.x, s.y, s.z, s.w};
     int any = 0;
     for (int r = 0; r < 4; r++) {
-        const int kept = !cut || keep(b, h, i + r, j, visible[r], CLA_SEMANTICS);
-        row[r] = kept ? row[r] + bias(b, h, i + r, j, CLA_SEMANTICS) : -INFINITY;
+        const int kept = !cut || keep(batch, h, i + r, j, visible[r], CLA_SEMANTICS);
+        row[r] = kept ? row[r] + bias(batch, h, i + r, j, CLA_SEMANTICS) : -INFINITY;
         any |= kept;
     }
     if (cut && any)
@@ -91,19 +91,19 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     const uint2 row_tile = divide((uint)get_group_id(0), (uint)row_tiles);
     const uint2 head = divide(row_tile.x, (uint)q_heads);
     const int tile = row_tiles - 1 - (int)row_tile.y;
-    const int b = (int)head.x;
+    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int g = h / heads_per_kv;
     const int i0 = tile * CLA_TILE_Q;
     const int i = i0 + 4 * y;
 
-    const int2 first = visible_keys(b, i0, CLA_SEMANTICS);
-    const int2 last = visible_keys(b, max(i0, min(i0 + CLA_TILE_Q, q_len) - 1), CLA_SEMANTICS);
-    const int2 some = visible_to_some(first, last);
+    const int2 first = visible_keys(batch, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(batch, max(i0, min(i0 + CLA_TILE_Q, batch.q_len) - 1), CLA_SEMANTICS);
+    const int2 some = i0 < batch.q_len ? visible_to_some(first, last) : (int2)(0);
     const int2 all = visible_to_all(first, last);
     int2 visible[4];
     for (int r = 0; r < 4; r++)
-        visible[r] = visible_keys(b, i + r, CLA_SEMANTICS);
+        visible[r] = visible_keys(batch, i + r, CLA_SEMANTICS);
 
     float4 out[PIECES][4];
     UNROLL_PIECES
@@ -113,11 +113,16 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
             out[piece][c] = (float4)(0.0f);
     }
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
+#if CLA_SINKS
+    float4 largest = (float4)(sink(h, CLA_SEMANTICS));
+    float4 sum = (float4)(x == 0 && largest.x > -FLT_MAX ? 1.0f : 0.0f);
+#else
     float4 largest = (float4)(-FLT_MAX);
     float4 sum = (float4)(0.0f);
+#endif
 
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
-        const int cut = classify(j0, j0 + CLA_TILE_KV, some, all) != CLA_FULL;
+        const int cut = classify(batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL;
         for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
             seen[j] = 0;
 
@@ -125,8 +130,8 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += CLA_CHUNK) {
             __local float *rows = scratch;
             __local float *columns = scratch + CLA_CHUNK * CLA_TILE_Q;
-            stage_query(rows, query, query_view, b, h, i0, q_len, d0, CLA_HEAD_DIM, item);
-            stage_key(columns, key, key_view, b, g, j0, some.y, d0, CLA_HEAD_DIM, item);
+            stage_query(rows, query, query_view, batch, h, i0, batch.q_len, d0, CLA_HEAD_DIM, item, CLA_PLACES);
+            stage_key(columns, key, key_view, batch, g, j0, some.y, d0, CLA_HEAD_DIM, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
             block_product(s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
             barrier(CLK_LOCAL_MEM_FENCE);
@@ -135,7 +140,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         float4 tile_max = largest;
         for (int c = 0; c < 4; c++) {
             const int j = 4 * x + c;
-            s[c] = finish_scores(capped(scale * s[c]), cut, b, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
+            s[c] = finish_scores(capped(scale * s[c]), cut, batch, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
             tile_max = fmax(tile_max, s[c]);
         }
         tile_max = across_row_max(tile_max, scratch, x, y);
@@ -153,8 +158,8 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
 
         UNROLL_PIECES
         for (int piece = 0; piece < PIECES; piece++) {
-            stage_value(scratch, value, value_view, b, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
-                        item);
+            stage_value(scratch, value, value_view, batch, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
+                        item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
             for (int c = 0; c < 4; c++)
@@ -169,7 +174,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     const float row_max[4] = {largest.x, largest.y, largest.z, largest.w};
     UNROLL_PIECES
     for (int r = 0; r < 4; r++) {
-        if (i + r >= q_len)
+        if (i + r >= batch.q_len)
             break;
         const float inverse = row_sum[r] == 0.0f ? 0.0f : 1.0f / row_sum[r];
         UNROLL_PIECES
@@ -179,13 +184,13 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
                 const int column = piece * CLA_TILE_KV + 4 * x + c;
                 const float4 o = out[piece][c] * inverse;
                 if (column < CLA_VALUE_DIM)
-                    store_output(output, view_row(output_view, b, h, i + r) + column,
+                    store_output(output, query_row(output_view, batch, h, i + r) + column,
                                  r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
             }
         }
 #if CLA_LSE
         if (x == 0)
-            lse[view_row(lse_view, b, h, i + r)] = row_max[r] + log(row_sum[r]);
+            lse[query_row(lse_view, batch, h, i + r)] = row_max[r] + log(row_sum[r]);
 #endif
     }
 }

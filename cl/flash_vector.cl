@@ -9,7 +9,7 @@
  *   query [b, q_heads, q_len, CLA_HEAD_DIM]   key [b, kv_heads, kv_len, CLA_HEAD_DIM]   value [.., CLA_VALUE_DIM]
  *   output [b, q_heads, q_len, CLA_VALUE_DIM]   lse [b, q_heads, q_len] f32
  *
- * A work-item owns CLA_TILE_Q = CLA_VECTORS * CLA_LANES query rows of one head and keeps, in private memory,
+ * A work-item owns ROWS = CLA_VECTORS * CLA_LANES query rows of one head and keeps, in private memory,
  *
  *   turned_query [CLA_HEAD_DIM][CLA_VECTORS]   queries, times the scale
  *   weights      [CLA_TILE_KV][CLA_VECTORS]    scores of a tile of keys, then e^(score - largest)
@@ -18,10 +18,17 @@
  * For each tile of keys that some row sees: scores in blocks of CLA_BLOCK keys x CLA_VECTORS, the dims innermost; then the
  * weights; then out in blocks of CLA_BLOCK dims x CLA_VECTORS, the keys innermost. A block's sums stay in registers. `out`
  * is rescaled only where a maximum has grown by more than 8 in powers of two since the last time: the weights then stay below
- * 2^8, and most tiles skip the rescaling. Keys and values in f16 or bf16 are widened to a tile in private memory first.
+ * 2^8, and most tiles skip the rescaling. Keys and values in f16 or bf16, or in pages, are first copied to a tile of floats in
+ * private memory.
  *
- * Scores are in powers of two, log2(e) being folded into the scale, unless softcap or an additive mask needs their natural
+ * Scores are in powers of two, log2(e) being folded into the scale, unless softcap or something that is added needs their natural
  * value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
+ *
+ * Few queries leave most lanes idle and most cores without work. So for these
+ *
+ *   CLA_PACK    rows are those of all query heads of a key/value head, head by head: keys and values are read once for all
+ *   CLA_SPLIT   keys are split over work-groups, CLA_SPLIT keys each, numbered innermost; each group writes its own output
+ *               and lse as part [part, b, q_heads, q_len, ..] in f32, which merge.cl makes one. The first has the sink.
  *
  * Work-groups alternate between the lightest and the heaviest query tile left of a head, so that every contiguous range of
  * groups, which is what a CPU's thread takes at a time, has about the same work under causality.
@@ -31,19 +38,22 @@
  *   CLA_BLOCK                     keys and dims a register block, a divisor of CLA_KEYS
  *   CLA_KEYS                      keys a tile
  *   CLA_LSE                       1: write lse
+ *   CLA_PACK                      0 or 1
+ *   CLA_SPLIT                     0: keys are not split; else a multiple of CLA_KEYS
  *
- * Local memory: none. Private memory: 4 CLA_TILE_Q (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for f16 and
- * bf16, 4 CLA_KEYS max(CLA_HEAD_DIM, CLA_VALUE_DIM).
+ * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for copied keys and
+ * values, 4 CLA_KEYS (CLA_HEAD_DIM + CLA_VALUE_DIM).
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_VECTORS) || !defined(CLA_BLOCK) ||               \
-    !defined(CLA_KEYS) || !defined(CLA_LSE)
+    !defined(CLA_KEYS) || !defined(CLA_LSE) || !defined(CLA_PACK) || !defined(CLA_SPLIT)
 #error "flash_vector.cl: a parameter is not defined"
 #endif
 
 #define ROWS   (CLA_VECTORS * CLA_LANES)
 #define LOG2E  1.44269504088896340736f
 #define LN2    0.69314718055994530942f
-#define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2)
+#define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2 && !CLA_ALIBI && !CLA_RELATIVE)
+#define UNIT   (BASE_2 ? LOG2E : 1.0f) /* of scores */
 
 /* Head dims that are summed in order; the sums of such runs are then added, since errors grow with the length of a run. */
 #define DIMS 64
@@ -54,16 +64,31 @@
 /* Stands for "no score yet". Finite: -inf would make -inf - -inf of a row without keys. */
 #define NO_SCORE (-FLT_MAX)
 
-/* Float keys and values are used where they lie, others from a widened tile. */
-#if CLA_KEY_TYPE == 0
-#define KEY_SPACE __global
-#else
+/* Float keys and values at an even stride are used where they lie, others from a copy of the tile. */
+#define COPY_KEYS   (CLA_KEY_TYPE != 0 || CLA_STORAGE == 2)
+#define COPY_VALUES (CLA_VALUE_TYPE != 0 || CLA_STORAGE == 2)
+#if COPY_KEYS
 #define KEY_SPACE __private
-#endif
-#if CLA_VALUE_TYPE == 0
-#define VALUE_SPACE __global
 #else
+#define KEY_SPACE __global
+#endif
+#if COPY_VALUES
 #define VALUE_SPACE __private
+#else
+#define VALUE_SPACE __global
+#endif
+
+/* Whether a tile may have keys that no row sees, which must not reach a product, not even multiplied by 0. */
+#define HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2)
+
+#if CLA_SPLIT
+#define result_t float
+#define store_result(p, i, x) ((p)[i] = (x))
+#define SPLIT_PARAMS , long part_stride, long lse_part_stride
+#else
+#define result_t output_t
+#define store_result store_output
+#define SPLIT_PARAMS
 #endif
 
 /* On compilers that doubt it, says that the widest vectors are worth using. */
@@ -165,67 +190,147 @@ static inline int any_lane(ivec_t test)
     return as_long(half_4.lo | half_4.hi) != 0;
 }
 
-/* Bias and exclusions of a cut tile, lane by lane. seen[k]: some row sees key k. */
-static void cut_scores(vec_t *scores, int *seen, const int *first, const int *end, int b, int h, int i0, int j0,
-                       int count, CLA_SEMANTICS_PARAMS)
+/* The rows of a work-group: what each is and which keys it sees. Those past the last one are nobody's and see none. */
+struct rows {
+    int count;
+    int head[ROWS];
+    int query[ROWS];
+    int first[ROWS];
+    int end[ROWS];
+};
+
+/* Mask and exclusions of a cut tile, lane by lane. seen[k]: some row sees key k. */
+static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, struct batch batch, int j0, int count,
+                       CLA_SEMANTICS_PARAMS)
 {
     for (int k = 0; k < count; k++) {
         float *row = (float *)(scores + k * CLA_VECTORS);
         const int j = j0 + k;
         int any = 0;
         for (int r = 0; r < ROWS; r++) {
-            const int kept = keep(b, h, i0 + r, j, (int2)(first[r], end[r]), CLA_SEMANTICS);
-            row[r] = kept ? row[r] + bias(b, h, i0 + r, j, CLA_SEMANTICS) : -INFINITY;
+            const int h = rows->head[r];
+            const int i = rows->query[r];
+            const int kept = keep(batch, h, i, j, (int2)(rows->first[r], rows->end[r]), CLA_SEMANTICS);
+            row[r] = kept ? row[r] + mask_bias(batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
             any |= kept;
         }
         seen[k] = any;
     }
 }
 
+/* tile[count][dim] as floats. */
+#define DEFINE_COPY(name, dim)                                                                                         \
+    static void copy_##name##s(float *tile, __global const name##_t *from, long4 view, struct batch batch, int g,      \
+                               int j0, int count, CLA_PLACES_PARAMS)                                                   \
+    {                                                                                                                  \
+        for (int k = 0; k < count; k++, tile += dim) {                                                                 \
+            const long at = name##_row(view, batch, g, j0 + k, CLA_PLACES);                                            \
+            int d = 0;                                                                                                 \
+            for (; d + 16 <= dim; d += 16)                                                                             \
+                vstore16(load16_##name(from, at + d), 0, tile + d);                                                    \
+            for (; d < dim; d++)                                                                                       \
+                tile[d] = load_##name(from, at + d);                                                                   \
+        }                                                                                                              \
+    }
+
+#if COPY_KEYS
+DEFINE_COPY(key, CLA_HEAD_DIM)
+#endif
+#if COPY_VALUES
+DEFINE_COPY(value, CLA_VALUE_DIM)
+#endif
+
+#if CLA_ALIBI || CLA_RELATIVE
+/* Adds ALiBi and the relative bias to the scores of a tile. */
+WIDE static void add_position_bias(vec_t *scores, const struct rows *rows, struct batch batch, int j0, int count,
+                                   CLA_SEMANTICS_PARAMS)
+{
+    int position[ROWS];
+    for (int r = 0; r < ROWS; r++)
+        position[r] = near_position(batch, rows->query[r], CLA_SEMANTICS);
+#if CLA_ALIBI
+    float slope[ROWS];
+    for (int r = 0; r < ROWS; r++)
+        slope[r] = alibi_slopes[alibi_view.x + rows->head[r]];
+#endif
+    for (int k = 0; k < count; k++) {
+        for (int v = 0; v < CLA_VECTORS; v++) {
+#if CLA_ALIBI
+            const ivec_t distance = ivec_load(position + v * CLA_LANES) - (j0 + k);
+            scores[k * CLA_VECTORS + v] -= vec_load(slope + v * CLA_LANES) * fabs(to_vec(distance));
+#endif
+#if CLA_RELATIVE
+            float lane[CLA_LANES];
+            for (int n = 0; n < CLA_LANES; n++) {
+                const int r = v * CLA_LANES + n;
+                lane[n] = relative_bias_at(rows->head[r], j0 + k - position[r], CLA_SEMANTICS);
+            }
+            scores[k * CLA_VECTORS + v] += vec_load(lane);
+#endif
+        }
+    }
+}
+#endif
+
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 flash_vector(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
-             __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
-             __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS)
+             __global const value_t *value, long4 value_view, __global result_t *output, long4 output_view,
+             __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS SPLIT_PARAMS)
 {
     vec_t turned_query[CLA_HEAD_DIM * CLA_VECTORS];
     vec_t weights[CLA_KEYS * CLA_VECTORS];
     vec_t out[CLA_VALUE_DIM * CLA_VECTORS];
     vec_t largest[CLA_VECTORS];
     vec_t sum[CLA_VECTORS];
-    int first[ROWS];
-    int end[ROWS];
+    struct rows rows;
     int seen[CLA_KEYS];
-#if CLA_KEY_TYPE != 0
-    float wide_keys[CLA_KEYS * CLA_HEAD_DIM];
+#if COPY_KEYS
+    float key_tile[CLA_KEYS * CLA_HEAD_DIM];
 #endif
-#if CLA_VALUE_TYPE != 0
-    float wide_values[CLA_KEYS * CLA_VALUE_DIM];
+#if COPY_VALUES
+    float value_tile[CLA_KEYS * CLA_VALUE_DIM];
 #endif
 
-    const int row_tiles = max(1, (q_len + ROWS - 1) / ROWS);
-    const uint2 turn = divide((uint)get_group_id(0), (uint)row_tiles);
-    const uint2 head = divide(turn.x, (uint)q_heads);
+    uint group = (uint)get_group_id(0);
+#if CLA_SPLIT
+    const uint2 split = divide(group, (uint)max(1, (kv_len + CLA_SPLIT - 1) / CLA_SPLIT));
+    const int part = (int)split.y;
+    group = split.x;
+#endif
+    const int heads = CLA_PACK ? heads_per_kv : 1; /* whose rows are numbered together */
+    const int row_tiles = max(1, (heads * q_len + ROWS - 1) / ROWS);
+    const uint2 turn = divide(group, (uint)row_tiles);
+    const uint2 head = divide(turn.x, (uint)(q_heads / heads));
     const int tile = (int)(turn.y & 1 ? (uint)row_tiles - 1 - turn.y / 2 : turn.y / 2);
-    const int b = (int)head.x;
-    const int h = (int)head.y;
-    const int g = h / heads_per_kv;
-    const int i0 = tile * ROWS;
-    const int rows = min(ROWS, q_len - i0);
+    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    const int h0 = (int)head.y * heads;
+    const int g = h0 / heads_per_kv;
+    const int n0 = tile * ROWS;
 
+    int2 some = (int2)(kv_len, 0);
+    int2 all = (int2)(0, kv_len);
+    rows.count = clamp(heads * batch.q_len - n0, 0, ROWS);
     for (int r = 0; r < ROWS; r++) {
-        const int2 visible = visible_keys(b, i0 + r, CLA_SEMANTICS);
-        first[r] = visible.x;
-        end[r] = visible.y;
+        const uint2 row = divide((uint)(n0 + r), (uint)max(1, batch.q_len));
+        const int exists = r < rows.count;
+        rows.head[r] = exists ? h0 + (int)row.x : h0;
+        rows.query[r] = exists ? (int)row.y : batch.q_len;
+        const int2 visible = exists ? visible_keys(batch, rows.query[r], CLA_SEMANTICS) : (int2)(0);
+        rows.first[r] = visible.x;
+        rows.end[r] = visible.y;
+        if (exists) {
+            some = (int2)(min(some.x, visible.x), max(some.y, visible.y));
+            all = (int2)(max(all.x, visible.x), min(all.y, visible.y));
+        }
     }
-    const int last = max(0, rows - 1);
-    const int2 some = visible_to_some((int2)(first[0], end[0]), (int2)(first[last], end[last]));
-    const int2 all = visible_to_all((int2)(first[0], end[0]), (int2)(first[last], end[last]));
+#if CLA_SPLIT
+    some = (int2)(max(some.x, part * CLA_SPLIT), min(some.y, (part + 1) * CLA_SPLIT));
+#endif
 
-    const float query_scale = BASE_2 ? scale * LOG2E : scale;
     for (int r = 0; r < ROWS; r++) {
-        const long at = view_row(query_view, b, h, i0 + r);
+        const long at = query_row(query_view, batch, rows.head[r], rows.query[r]);
         for (int d = 0; d < CLA_HEAD_DIM; d++)
-            ((float *)turned_query)[d * ROWS + r] = r < rows ? query_scale * load_query(query, at + d) : 0.0f;
+            ((float *)turned_query)[d * ROWS + r] = r < rows.count ? scale * UNIT * load_query(query, at + d) : 0.0f;
     }
     for (int n = 0; n < CLA_VALUE_DIM * CLA_VECTORS; n++)
         out[n] = (vec_t)(0.0f);
@@ -233,23 +338,36 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         largest[v] = (vec_t)(NO_SCORE);
         sum[v] = (vec_t)(0.0f);
     }
-
-    /* Without a mask every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden key. */
-    for (int j0 = some.x, count; j0 < some.y; j0 += count) {
-        count = min(CLA_KEYS, key_run(j0, some.y));
-        const int cut = classify(j0, j0 + count, some, all) != CLA_FULL;
-
-#if CLA_KEY_TYPE == 0
-        __global const float *keys = key + key_row(key_view, b, g, j0);
-        const long key_stride = key_view.w;
-#else
-        for (int k = 0; k < count; k++) {
-            const long at = key_row(key_view, b, g, j0 + k);
-            for (int d = 0; d < CLA_HEAD_DIM; d++)
-                wide_keys[k * CLA_HEAD_DIM + d] = load_key(key, at + d);
+#if CLA_SINKS
+    for (int r = 0; r < rows.count; r++) {
+        const float logit = sink(rows.head[r], CLA_SEMANTICS);
+#if CLA_SPLIT
+        if (part > 0)
+            break;
+#endif
+        if (logit > -FLT_MAX) {
+            ((float *)largest)[r] = logit * UNIT;
+            ((float *)sum)[r] = 1.0f;
         }
-        const float *keys = wide_keys;
+    }
+#endif
+
+    /* But for masks and pages, every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden
+     * key. */
+    for (int j0 = some.x, count; j0 < some.y; j0 += count) {
+        count = min(CLA_KEYS, some.y - j0);
+#if !COPY_KEYS || !COPY_VALUES
+        count = min(count, key_run(batch, j0, some.y, CLA_PLACES));
+#endif
+        const int cut = classify(batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
+
+#if COPY_KEYS
+        copy_keys(key_tile, key, key_view, batch, g, j0, count, CLA_PLACES);
+        const float *keys = key_tile;
         const long key_stride = CLA_HEAD_DIM;
+#else
+        __global const float *keys = key + key_row(key_view, batch, g, j0, CLA_PLACES);
+        const long key_stride = key_view.w;
 #endif
         for (int k = 0; k < count; k += CLA_BLOCK)
             score_block(weights + k * CLA_VECTORS, turned_query, keys + k * key_stride, key_stride,
@@ -258,8 +376,11 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         for (int n = 0; n < count * CLA_VECTORS; n++)
             weights[n] = capped(weights[n]);
 #endif
+#if CLA_ALIBI || CLA_RELATIVE
+        add_position_bias(weights, &rows, batch, j0, count, CLA_SEMANTICS);
+#endif
         if (cut)
-            cut_scores(weights, seen, first, end, b, h, i0, j0, count, CLA_SEMANTICS);
+            cut_scores(weights, seen, &rows, batch, j0, count, CLA_SEMANTICS);
 
         ivec_t grown = (ivec_t)(0);
         vec_t tile_max[CLA_VECTORS];
@@ -298,31 +419,26 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         for (int v = 0; v < CLA_VECTORS; v++)
             sum[v] += tile_sum[v];
 
-#if CLA_VALUE_TYPE == 0
-        __global const float *values = value + value_row(value_view, b, g, j0);
-        const long value_stride = value_view.w;
-#else
-        for (int k = 0; k < count; k++) {
-            const long at = value_row(value_view, b, g, j0 + k);
-            for (int d = 0; d < CLA_VALUE_DIM; d++)
-                wide_values[k * CLA_VALUE_DIM + d] = load_value(value, at + d);
-        }
-        const float *values = wide_values;
+#if COPY_VALUES
+        copy_values(value_tile, value, value_view, batch, g, j0, count, CLA_PLACES);
+        const float *values = value_tile;
         const long value_stride = CLA_VALUE_DIM;
-#endif
-#if CLA_MASK
-        /* What nobody sees must not reach a product, not even multiplied by 0: sum over the runs of keys that are seen. */
-        for (int k = 0; k < count;) {
-            int run = k;
-            while (run < count && seen[run])
-                run++;
-            if (run > k)
-                sum_values(out, weights + k * CLA_VECTORS, values + k * value_stride, value_stride, run - k);
-            k = run + 1;
-        }
 #else
-        sum_values(out, weights, values, value_stride, count);
+        __global const float *values = value + value_row(value_view, batch, g, j0, CLA_PLACES);
+        const long value_stride = value_view.w;
 #endif
+        for (int k = 0, run; k < count; k += run + 1) { /* runs of keys that are seen */
+            run = count;
+#if HIDDEN_KEYS
+            if (cut) {
+                for (run = 0; k + run < count && seen[k + run];)
+                    run++;
+            }
+#endif
+            run = min(run, count - k);
+            if (run > 0)
+                sum_values(out, weights + k * CLA_VECTORS, values + k * value_stride, value_stride, run);
+        }
     }
 
     for (int v = 0; v < CLA_VECTORS; v++) {
@@ -330,13 +446,19 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         for (int d = 0; d < CLA_VALUE_DIM; d++)
             out[d * CLA_VECTORS + v] *= inverse;
     }
-    for (int r = 0; r < rows; r++) {
-        const long at = view_row(output_view, b, h, i0 + r);
-        for (int d = 0; d < CLA_VALUE_DIM; d++)
-            store_output(output, at + d, ((const float *)out)[d * ROWS + r]);
-#if CLA_LSE
+    for (int r = 0; r < rows.count; r++) {
         const float most = ((const float *)largest)[r] * (BASE_2 ? LN2 : 1.0f);
-        lse[view_row(lse_view, b, h, i0 + r)] = most + log(((const float *)sum)[r]);
+        const float row_lse = most + log(((const float *)sum)[r]);
+#if CLA_SPLIT
+        const long at = part * part_stride + view_row(output_view, batch.index, rows.head[r], rows.query[r]);
+        lse[part * lse_part_stride + view_row(lse_view, batch.index, rows.head[r], rows.query[r])] = row_lse;
+#else
+        const long at = query_row(output_view, batch, rows.head[r], rows.query[r]);
+#if CLA_LSE
+        lse[query_row(lse_view, batch, rows.head[r], rows.query[r])] = row_lse;
 #endif
+#endif
+        for (int d = 0; d < CLA_VALUE_DIM; d++)
+            store_result(output, at + d, ((const float *)out)[d * ROWS + r]);
     }
 }

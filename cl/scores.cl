@@ -26,30 +26,33 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
     const uint2 place = divide((uint)item, CLA_WIDTH);
     const int x = (int)place.y;
     const int y = (int)place.x;
-    const int row_end = min(q_len, slice.y + slice.z);
-    const int row_tiles = max(1, (row_end - slice.y + CLA_TILE_Q - 1) / CLA_TILE_Q);
+    const int rows_of_run = min(q_len, slice.y + slice.z) - slice.y;
+    const int row_tiles = max(1, (rows_of_run + CLA_TILE_Q - 1) / CLA_TILE_Q);
     const int key_tiles = max(1, (kv_len + CLA_TILE_KV - 1) / CLA_TILE_KV);
     const uint2 key_tile = divide((uint)get_group_id(0), (uint)key_tiles);
     const uint2 row_tile = divide(key_tile.x, (uint)row_tiles);
     const uint2 head = divide((uint)slice.x + row_tile.x, (uint)q_heads);
     const int j0 = (int)key_tile.y * CLA_TILE_KV;
     const int i0 = slice.y + (int)row_tile.y * CLA_TILE_Q;
-    const int b = (int)head.x;
+    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int g = h / heads_per_kv;
+    const int row_end = min(batch.q_len, slice.y + slice.z);
 
-    int tile_class = CLA_FULL;
+    int needed = i0 < row_end;
 #if CLA_STAGE == 3
-    const int2 first = visible_keys(b, i0, CLA_SEMANTICS);
-    const int2 last = visible_keys(b, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
-    tile_class = classify(j0, min(j0 + CLA_TILE_KV, kv_len), visible_to_some(first, last), visible_to_all(first, last));
+    const int2 first = visible_keys(batch, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(batch, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
+    needed = needed && classify(batch, j0, min(j0 + CLA_TILE_KV, kv_len), visible_to_some(first, last),
+                                visible_to_all(first, last), CLA_PLACES) != CLA_EMPTY;
 #endif
 
+    const int keys_end = CLA_KV_CU_LENGTHS ? batch.kv_len : kv_len;
     float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
-    if (tile_class != CLA_EMPTY) { /* the same for the whole group */
+    if (needed) { /* the same for the whole group */
         for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
-            stage_query(rows, query, query_view, b, h, i0, row_end, d0, head_dim, item);
-            stage_key(columns, key, key_view, b, g, j0, kv_len, d0, head_dim, item);
+            stage_query(rows, query, query_view, batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
+            stage_key(columns, key, key_view, batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
             block_product(sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
             barrier(CLK_LOCAL_MEM_FENCE);
@@ -63,7 +66,7 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
         if (i >= row_end)
             break;
 #if CLA_STAGE == 3
-        const int2 visible = visible_keys(b, i, CLA_SEMANTICS);
+        const int2 visible = visible_keys(batch, i, CLA_SEMANTICS);
 #endif
         for (int c = 0; c < 4; c++) {
             const int j = j0 + 4 * x + c;
@@ -72,9 +75,9 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
             const float4 column = sum[c];
             float s = r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w;
 #if CLA_STAGE == 3
-            s = keep(b, h, i, j, visible, CLA_SEMANTICS) ? s + bias(b, h, i, j, CLA_SEMANTICS) : -INFINITY;
+            s = keep(batch, h, i, j, visible, CLA_SEMANTICS) ? s + bias(batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
 #endif
-            scores[view_row(scores_view, b, h, i) + j] = s;
+            scores[view_row(scores_view, batch.index, h, i) + j] = s;
         }
     }
 }

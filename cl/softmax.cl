@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Softmax of rows, numerically stable: W[b,h,i,j] = e^(S_j - m) / sum over j of e^(S_j - m), m the largest S_j. A score
- * of -inf has weight 0, a row of nothing else weights of 0 and lse -inf.
+ * of -inf has weight 0, a row of nothing else weights of 0 and lse -inf. Within attention a sink joins the sum, and a batch
+ * may have fewer rows.
  *
  *   scores, weights [b, heads, q_len, kv_len] f32, possibly the same memory   lse [b, heads, q_len] f32
  *
@@ -47,21 +48,22 @@ DEFINE_ACROSS_GROUP(sum, a + b)
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
 softmax(__global const float *scores, long4 scores_view, __global float *weights, long4 weights_view,
-        __global float *lse, long4 lse_view, int q_heads, int4 slice, int q_len, int kv_len)
+        __global float *lse, long4 lse_view, int q_heads, int4 slice, CLA_SEMANTICS_PARAMS)
 {
     __local float scratch[CLA_GROUP_SIZE];
 
     const int item = (int)get_local_id(0);
-    const int row_end = min(q_len, slice.y + slice.z);
-    const int rows = max(1, row_end - slice.y);
+    const int rows = max(1, min(q_len, slice.y + slice.z) - slice.y);
     const uint2 row = divide((uint)get_group_id(0), (uint)rows);
     const uint2 head = divide((uint)slice.x + row.x, (uint)q_heads);
     const int i = slice.y + (int)row.y;
-    const int b = (int)head.x;
+    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
     const int h = (int)head.y;
-    __global const float *from = scores + view_row(scores_view, b, h, i);
-    __global float *to = weights + view_row(weights_view, b, h, i);
-    const int vectors_end = kv_len / CLA_LANES * CLA_LANES;
+    const int exists = i < min(batch.q_len, slice.y + slice.z);
+    __global const float *from = scores + view_row(scores_view, batch.index, h, i);
+    __global float *to = weights + view_row(weights_view, batch.index, h, i);
+    const int end = exists ? kv_len : 0;
+    const int vectors_end = end / CLA_LANES * CLA_LANES;
     const int vectors_step = CLA_GROUP_SIZE * CLA_LANES;
     float lane[CLA_LANES];
 
@@ -72,18 +74,23 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
         lane_max = s > lane_max ? s : lane_max;
     }
     vec_store(lane_max, lane);
+#if CLA_SINKS
+    float largest = sink(h, CLA_SEMANTICS);
+    const float sink_logit = largest;
+#else
     float largest = -FLT_MAX;
+#endif
     for (int n = 0; n < CLA_LANES; n++)
         largest = fmax(largest, lane[n]);
-    for (int j = vectors_end + item; j < kv_len; j += CLA_GROUP_SIZE)
+    for (int j = vectors_end + item; j < end; j += CLA_GROUP_SIZE)
         largest = fmax(largest, from[j]);
     largest = across_group_max(largest, scratch, item);
 
     vec_t lane_sum = (vec_t)(0.0f);
     for (int j = item * CLA_LANES; j < vectors_end;) {
-        const int end = min(vectors_end, j + PART * vectors_step);
+        const int part_end = min(vectors_end, j + PART * vectors_step);
         vec_t part = (vec_t)(0.0f);
-        for (; j < end; j += vectors_step) {
+        for (; j < part_end; j += vectors_step) {
             const vec_t p = vec_exp2((vec_load(from + j) - largest) * LOG2E);
             part += p;
             vec_store(p, to + j);
@@ -94,20 +101,23 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
     float sum = 0.0f;
     for (int n = 0; n < CLA_LANES; n++)
         sum += lane[n];
-    for (int j = vectors_end + item; j < kv_len; j += CLA_GROUP_SIZE) {
+    for (int j = vectors_end + item; j < end; j += CLA_GROUP_SIZE) {
         const float p = exp2((from[j] - largest) * LOG2E);
         sum += p;
         to[j] = p;
     }
     sum = across_group_sum(sum, scratch, item);
+#if CLA_SINKS
+    sum += sink_logit > -FLT_MAX ? exp2((sink_logit - largest) * LOG2E) : 0.0f;
+#endif
 
     const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
     for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step)
         vec_store(vec_load(to + j) * inverse, to + j);
-    for (int j = vectors_end + item; j < kv_len; j += CLA_GROUP_SIZE)
+    for (int j = vectors_end + item; j < end; j += CLA_GROUP_SIZE)
         to[j] *= inverse;
 #if CLA_LSE
-    if (item == 0 && i < row_end)
-        lse[view_row(lse_view, b, h, i)] = largest + log(sum);
+    if (item == 0 && exists)
+        lse[query_row(lse_view, batch, h, i)] = largest + log(sum);
 #endif
 }

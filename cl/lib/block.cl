@@ -35,8 +35,8 @@ static inline void multiply_add(float4 sum[4], float4 rows, float4 columns)
  * sum += product over `depth` steps of the two tiles, at this work-item's block. The steps are summed on their own first:
  * the error of a sum in order grows with its length.
  */
-static inline void block_product(float4 sum[4], __local const float *rows, __local const float *columns, int depth, int x,
-                          int y)
+static inline void block_product(float4 sum[4], __local const float *rows, __local const float *columns, int depth,
+                                 int x, int y)
 {
     float4 part[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
     for (int k = 0; k < depth; k++)
@@ -70,11 +70,9 @@ CLA_DEFINE_FETCH(value)
  * tile[d - d0][row - row0] for CLA_CHUNK dims from d0 and `rows_of_tile` rows from row0, turned so that the dims are
  * outermost. Rows from `end` on and dims from `dim` on are 0.
  */
-#define query_row view_row
-
-#define CLA_DEFINE_STAGE(name, rows_of_tile)                                                                           \
-    static inline void stage_##name(__local float *tile, __global const name##_t *p, long4 view, int b, int h, int row0,     \
-                             int end, int d0, int dim, int item)                                                       \
+#define CLA_DEFINE_STAGE(name, rows_of_tile, row_at)                                                                           \
+    static inline void stage_##name(__local float *tile, __global const name##_t *p, long4 view, struct batch batch,   \
+                                    int h, int row0, int end, int d0, int dim, int item, CLA_PLACES_PARAMS)            \
     {                                                                                                                  \
         for (int e = item; e < rows_of_tile * (CLA_CHUNK / 4); e += CLA_GROUP) {                                       \
             const uint2 at = divide((uint)e, CLA_CHUNK / 4);                                                           \
@@ -82,7 +80,7 @@ CLA_DEFINE_FETCH(value)
             const int d = 4 * (int)at.y;                                                                               \
             float4 piece = (float4)(0.0f);                                                                             \
             if (row0 + row < end)                                                                                      \
-                piece = fetch4_##name(p, name##_row(view, b, h, row0 + row), d0 + d, dim);                               \
+                piece = fetch4_##name(p, row_at, d0 + d, dim);                                                         \
             tile[d * rows_of_tile + row] = piece.x;                                                                    \
             tile[(d + 1) * rows_of_tile + row] = piece.y;                                                              \
             tile[(d + 2) * rows_of_tile + row] = piece.z;                                                              \
@@ -90,16 +88,17 @@ CLA_DEFINE_FETCH(value)
         }                                                                                                              \
     }
 
-CLA_DEFINE_STAGE(query, CLA_TILE_Q)
-CLA_DEFINE_STAGE(key, CLA_TILE_KV)
+CLA_DEFINE_STAGE(query, CLA_TILE_Q, query_row(view, batch, h, row0 + row))
+CLA_DEFINE_STAGE(key, CLA_TILE_KV, key_row(view, batch, h, row0 + row, CLA_PLACES))
 
 /*
  * tile[key - j0][column - column0] for CLA_TILE_KV keys from j0 and as many columns from column0. Keys from `end` on are
  * 0, and so are those whose `seen` is 0 where `cut` is not 0: what nobody sees must not reach a product, not even
  * multiplied by 0.
  */
-static inline void stage_value(__local float *tile, __global const value_t *p, long4 view, int b, int h, int j0, int end,
-                        int column0, int dim, int cut, __local const int *seen, int item)
+static inline void stage_value(__local float *tile, __global const value_t *p, long4 view, struct batch batch, int g,
+                               int j0, int end, int column0, int dim, int cut, __local const int *seen, int item,
+                               CLA_PLACES_PARAMS)
 {
     for (int e = item; e < CLA_TILE_KV * (CLA_TILE_KV / 4); e += CLA_GROUP) {
         const uint2 at = divide((uint)e, CLA_TILE_KV / 4);
@@ -107,7 +106,7 @@ static inline void stage_value(__local float *tile, __global const value_t *p, l
         const int column = 4 * (int)at.y;
         float4 piece = (float4)(0.0f);
         if (j0 + j < end && (!cut || seen[j]))
-            piece = fetch4_value(p, value_row(view, b, h, j0 + j), column0 + column, dim);
+            piece = fetch4_value(p, value_row(view, batch, g, j0 + j, CLA_PLACES), column0 + column, dim);
         vstore4(piece, 0, tile + j * CLA_TILE_KV + column);
     }
 }

@@ -16,6 +16,8 @@
 #define as_vec CLA_JOIN(as_float, CLA_LANES)
 #define as_ivec CLA_JOIN(as_int, CLA_LANES)
 #define vec_load(p) CLA_JOIN(vload, CLA_LANES)(0, p)
+#define ivec_load vec_load
+#define to_vec CLA_JOIN(convert_float, CLA_LANES)
 #define vec_store(x, p) CLA_JOIN(vstore, CLA_LANES)(x, 0, p)
 
 static inline vec_t vec_exp2(vec_t x)

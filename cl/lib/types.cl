@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Storage types. A kernel names operands, never types: query_t is what the query is stored in, load_query(p, i) gives
- * element i as float and load4_query elements i to i + 3, store_output(p, i, x) rounds to nearest even. f16 needs no
+ * element i as float, load4_query elements i to i + 3, load16_key elements i to i + 15, store_output(p, i, x) rounds to nearest even. f16 needs no
  * cl_khr_fp16: vload_half and vstore_half are core. The host defines, for each of QUERY, KEY, VALUE, OUTPUT and MASK,
  *
  *   CLA_name_TYPE   0 f32   1 f16   2 bf16   3 bool (a byte; MASK only); 0 for an operand that the kernel does not have
@@ -36,6 +36,10 @@
 #define CLA_LOAD4_1(p, i) vload_half4(0, (p) + (i))
 #define CLA_LOAD4_2(p, i) as_float4(convert_uint4(vload4(0, (p) + (i))) << 16)
 
+#define CLA_LOAD16_0(p, i) vload16(0, (p) + (i))
+#define CLA_LOAD16_1(p, i) vload_half16(0, (p) + (i))
+#define CLA_LOAD16_2(p, i) as_float16(convert_uint16(vload16(0, (p) + (i))) << 16)
+
 #define CLA_STORE_AS_0(p, i, x) ((p)[i] = (x))
 #define CLA_STORE_AS_1(p, i, x) vstore_half_rte((x), 0, (p) + (i))
 #define CLA_STORE_AS_2(p, i, x) ((p)[i] = bf16_bits(x))
@@ -47,6 +51,8 @@
 #define load4_query(p, i)     CLA_JOIN(CLA_LOAD4_, CLA_QUERY_TYPE)(p, i)
 #define load4_key(p, i)       CLA_JOIN(CLA_LOAD4_, CLA_KEY_TYPE)(p, i)
 #define load4_value(p, i)     CLA_JOIN(CLA_LOAD4_, CLA_VALUE_TYPE)(p, i)
+#define load16_key(p, i)      CLA_JOIN(CLA_LOAD16_, CLA_KEY_TYPE)(p, i)
+#define load16_value(p, i)    CLA_JOIN(CLA_LOAD16_, CLA_VALUE_TYPE)(p, i)
 #define store_output(p, i, x) CLA_JOIN(CLA_STORE_AS_, CLA_OUTPUT_TYPE)(p, i, x)
 
 /* The upper half of x, rounded to nearest even; NaN stays NaN, made quiet. */

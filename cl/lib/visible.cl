@@ -1,41 +1,76 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which keys a query sees, and what happens to a score on the way to the softmax: the one home of masks, windows,
- * lengths, softcap and whatever joins them. Every kernel goes through
+ * position biases, softcap, sinks and whatever joins them. Every kernel goes through
  *
- *   visible_keys(b, i)         the interval [x, y) of keys left by causality, window and lengths: one per row
- *   keep(b, h, i, j, visible)  whether key j is seen by query i: the interval and the mask
- *   capped(s)                  the softcap of scores that have been scaled, a float or a vector of them
- *   bias(b, h, i, j)           what is then added to the score of a key that is seen
- *   classify(j, end, rows)     what a tile of keys is to a tile of rows: EMPTY, CUT or FULL
+ *   visible_keys(batch, i)         the interval [x, y) of keys left by causality, window and lengths: one per row
+ *   keep(batch, h, i, j, visible)  whether key j is seen by query i: the interval, the mask, and that its block exists
+ *   capped(s)                      the softcap of scores that have been scaled, a float or a vector of them
+ *   bias(batch, h, i, j)           what is then added to the score of a key that is seen: mask_bias and position_bias
+ *   sink(h)                        the logit that joins the softmax of head h, at least the least finite number
+ *   classify(j, end, some, all)    what a tile of keys is to a tile of rows: EMPTY, CUT or FULL
  *
  * whose arguments end with CLA_SEMANTICS, the run's values that kernels receive as CLA_SEMANTICS_PARAMS. The interval's
  * ends never decrease from one row to the next, so two rows bound all those between them.
  *
  *   CLA_BAND         1: keys are bounded by position, p - left <= j <= p + right with p = i + offset
  *   CLA_BOTTOM_RIGHT 1: the offset is the batch's kv_len - q_len; 0: the run's
- *   CLA_LENGTHS      0: kv_len for every batch; 1, 2: kv_lengths[b] of 32, 64 bits, clamped to 0..kv_len
  *   CLA_MASK         0: none; 1: boolean; 2: additive, -inf excludes
+ *   CLA_ALIBI        1: adds -alibi_slopes[h] * |p - j|
+ *   CLA_RELATIVE     1: adds relative_bias[h][clamp(j - p, -R, R) + R]
  *   CLA_SOFTCAP      1: softcap * tanh(s / softcap)
+ *   CLA_SINKS        1: sinks[h] joins the softmax
  */
-#if !defined(CLA_BAND) || !defined(CLA_BOTTOM_RIGHT) || !defined(CLA_LENGTHS) || !defined(CLA_MASK) ||                 \
-    !defined(CLA_SOFTCAP)
+#if !defined(CLA_BAND) || !defined(CLA_BOTTOM_RIGHT) || !defined(CLA_MASK) || !defined(CLA_ALIBI) ||                   \
+    !defined(CLA_RELATIVE) || !defined(CLA_SOFTCAP) || !defined(CLA_SINKS)
 #error "visible.cl: a semantic switch is not defined"
 #endif
 
-#if CLA_LENGTHS == 2
-#define length_t long
+#if CLA_BAND || CLA_ALIBI || CLA_RELATIVE
+#define CLA_POSITION_PARAM , long offset, long left, long right
+#define CLA_POSITION_ARG   , offset, left, right
 #else
-#define length_t int
+#define CLA_POSITION_PARAM
+#define CLA_POSITION_ARG
 #endif
 
-/* mask_keys: x the stride between keys, 0 or 1; y the number of keys that the mask covers, the rest being excluded. */
+#if CLA_MASK /* mask_keys: x the stride between keys, 0 or 1; y the keys that the mask covers, the rest being excluded */
+#define CLA_MASK_PARAM , __global const mask_t *mask, long4 mask_view, int2 mask_keys
+#define CLA_MASK_ARG   , mask, mask_view, mask_keys
+#else
+#define CLA_MASK_PARAM
+#define CLA_MASK_ARG
+#endif
+
+#if CLA_ALIBI
+#define CLA_ALIBI_PARAM , __global const float *alibi_slopes, long4 alibi_view
+#define CLA_ALIBI_ARG   , alibi_slopes, alibi_view
+#else
+#define CLA_ALIBI_PARAM
+#define CLA_ALIBI_ARG
+#endif
+
+#if CLA_RELATIVE
+#define CLA_RELATIVE_PARAM , __global const float *relative_bias, long4 relative_view, int relative_extent
+#define CLA_RELATIVE_ARG   , relative_bias, relative_view, relative_extent
+#else
+#define CLA_RELATIVE_PARAM
+#define CLA_RELATIVE_ARG
+#endif
+
+#if CLA_SINKS
+#define CLA_SINKS_PARAM , __global const float *sinks, long4 sinks_view
+#define CLA_SINKS_ARG   , sinks, sinks_view
+#else
+#define CLA_SINKS_PARAM
+#define CLA_SINKS_ARG
+#endif
+
 #define CLA_SEMANTICS_PARAMS                                                                                           \
-    int q_len, int kv_len, float scale, float softcap, long offset, long left, long right,                             \
-        __global const mask_t *mask, long4 mask_view, int2 mask_keys, __global const length_t *kv_lengths,             \
-        long4 kv_lengths_view
+    CLA_PLACES_PARAMS, float scale, float softcap CLA_POSITION_PARAM CLA_MASK_PARAM CLA_ALIBI_PARAM CLA_RELATIVE_PARAM \
+        CLA_SINKS_PARAM
 #define CLA_SEMANTICS                                                                                                  \
-    q_len, kv_len, scale, softcap, offset, left, right, mask, mask_view, mask_keys, kv_lengths, kv_lengths_view
+    CLA_PLACES, scale, softcap CLA_POSITION_ARG CLA_MASK_ARG CLA_ALIBI_ARG CLA_RELATIVE_ARG CLA_SINKS_ARG
 
 #if CLA_SOFTCAP
 #define capped(s) (softcap * tanh((s) / softcap))
@@ -45,21 +80,22 @@
 
 enum { CLA_EMPTY, CLA_CUT, CLA_FULL };
 
-static inline int2 visible_keys(int b, int i, CLA_SEMANTICS_PARAMS)
+#if CLA_BAND || CLA_ALIBI || CLA_RELATIVE
+static inline long position_of(struct batch batch, int i, CLA_SEMANTICS_PARAMS)
 {
-    long length = kv_len;
-#if CLA_LENGTHS
-    if (kv_len > 0) /* the first launch of a plan has no buffers */
-        length = clamp((long)kv_lengths[kv_lengths_view.x + b], 0L, (long)kv_len);
+    return i + (CLA_BOTTOM_RIGHT ? (long)(batch.kv_len - batch.q_len) : offset);
+}
 #endif
-    long first = 0;
-    long end = length;
+
+static inline int2 visible_keys(struct batch batch, int i, CLA_SEMANTICS_PARAMS)
+{
 #if CLA_BAND
-    const long p = i + (CLA_BOTTOM_RIGHT ? length - q_len : offset);
-    first = clamp(p - left, 0L, length);
-    end = clamp(p + right + 1, 0L, length);
+    const long p = position_of(batch, i, CLA_SEMANTICS);
+    const long end = batch.kv_len;
+    return (int2)((int)clamp(p - left, 0L, end), (int)clamp(p + right + 1, 0L, end));
+#else
+    return (int2)(0, batch.kv_len);
 #endif
-    return (int2)((int)first, (int)end);
 }
 
 #if CLA_MASK
@@ -69,26 +105,72 @@ static inline long mask_index(int b, int h, int i, int j, long4 mask_view, int2 
 }
 #endif
 
-static inline int keep(int b, int h, int i, int j, int2 visible, CLA_SEMANTICS_PARAMS)
+static inline int keep(struct batch batch, int h, int i, int j, int2 visible, CLA_SEMANTICS_PARAMS)
 {
-    int kept = j >= visible.x && j < visible.y && i < q_len;
+    int kept = j >= visible.x && j < visible.y && i < batch.q_len;
+#if CLA_STORAGE == 2
+    kept = kept && pages_exist(batch, j, j + 1, CLA_PLACES);
+#endif
 #if CLA_MASK == 1
-    kept = kept && j < mask_keys.y && mask[mask_index(b, h, i, j, mask_view, mask_keys)] != 0;
+    kept = kept && j < mask_keys.y && mask[mask_index(batch.index, h, i, j, mask_view, mask_keys)] != 0;
 #elif CLA_MASK == 2
-    kept = kept && j < mask_keys.y && load_mask(mask, mask_index(b, h, i, j, mask_view, mask_keys)) != -INFINITY;
+    kept = kept && j < mask_keys.y && load_mask(mask, mask_index(batch.index, h, i, j, mask_view, mask_keys)) != -INFINITY;
 #endif
     return kept;
 }
 
 /* Reads the mask, so only for a pair that keep() lets through. */
-static inline float bias(int b, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+static inline float mask_bias(struct batch batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_MASK == 2
-    return load_mask(mask, mask_index(b, h, i, j, mask_view, mask_keys));
+    return load_mask(mask, mask_index(batch.index, h, i, j, mask_view, mask_keys));
 #else
     return 0.0f;
 #endif
 }
+
+#if CLA_ALIBI || CLA_RELATIVE
+/* The position of a query as far as biases can tell: farther away than any key is, it counts as 2^30. */
+static inline int near_position(struct batch batch, int i, CLA_SEMANTICS_PARAMS)
+{
+    return (int)clamp(position_of(batch, i, CLA_SEMANTICS), -(1L << 30), 1L << 30);
+}
+#endif
+
+#if CLA_RELATIVE
+static inline float relative_bias_at(int h, int distance, CLA_SEMANTICS_PARAMS)
+{
+    return relative_bias[relative_view.x + h * relative_view.z + clamp(distance, -relative_extent, relative_extent) +
+                         relative_extent];
+}
+#endif
+
+static inline float position_bias(struct batch batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+    float sum = 0.0f;
+#if CLA_ALIBI || CLA_RELATIVE
+    const int distance = j - near_position(batch, i, CLA_SEMANTICS);
+#endif
+#if CLA_ALIBI
+    sum -= alibi_slopes[alibi_view.x + h] * fabs((float)distance);
+#endif
+#if CLA_RELATIVE
+    sum += relative_bias_at(h, distance, CLA_SEMANTICS);
+#endif
+    return sum;
+}
+
+static inline float bias(struct batch batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+    return mask_bias(batch, h, i, j, CLA_SEMANTICS) + position_bias(batch, h, i, j, CLA_SEMANTICS);
+}
+
+#if CLA_SINKS
+static inline float sink(int h, CLA_SEMANTICS_PARAMS)
+{
+    return q_len > 0 ? max(sinks[sinks_view.x + h], -FLT_MAX) : 0.0f; /* the first launch of a plan has no buffers */
+}
+#endif
 
 /*
  * What some row of a tile sees and what all its rows see of keys [j, end). `some` and `all` come from the intervals of
@@ -104,9 +186,11 @@ static inline int2 visible_to_all(int2 first_row, int2 last_row)
     return (int2)(last_row.x, first_row.y);
 }
 
-static inline int classify(int j, int end, int2 some, int2 all)
+static inline int classify(struct batch batch, int j, int end, int2 some, int2 all, CLA_PLACES_PARAMS)
 {
     if (j >= some.y || end <= some.x)
         return CLA_EMPTY;
-    return CLA_MASK || j < all.x || end > all.y ? CLA_CUT : CLA_FULL;
+    if (CLA_MASK || j < all.x || end > all.y)
+        return CLA_CUT;
+    return pages_exist(batch, j, end, CLA_PLACES) ? CLA_FULL : CLA_CUT;
 }

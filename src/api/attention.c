@@ -44,6 +44,16 @@ static clattn_status run(clattn_plan *plan, enum cla_operation operation, cl_com
     this_run.buffer[CLA_LSE] = read.lse;
     this_run.buffer[CLA_SCORES] = read.scores;
     this_run.workspace = read.workspace;
+    if (plan->problem.q_cu_lengths != CLATTN_LENGTHS_NONE)
+        this_run.q_total = read.q_total;
+    if (plan->problem.kv_cu_lengths != CLATTN_LENGTHS_NONE)
+        this_run.kv_total = read.kv_total;
+    this_run.buffer[CLA_BLOCK_TABLE] = read.block_table;
+    this_run.buffer[CLA_Q_CU_LENGTHS] = read.q_cu_lengths;
+    this_run.buffer[CLA_KV_CU_LENGTHS] = read.kv_cu_lengths;
+    this_run.buffer[CLA_SINKS] = read.sinks;
+    this_run.buffer[CLA_ALIBI_SLOPES] = read.alibi_slopes;
+    this_run.buffer[CLA_RELATIVE_BIAS] = read.relative_bias;
     return cla_plan_run(plan, queue, &this_run, num_events, wait_list, event, error);
 }
 

@@ -9,9 +9,37 @@ void cla_option(struct cla_text *options, const char *name, int64_t value)
 }
 
 /* The storage types of types.cl are numbered as clattn_dtype is. */
-static int64_t type_of(const struct cla_problem *problem, enum cla_operand operand, bool used)
+static int64_t type_of(const struct cla_problem *problem, enum cla_operand operand)
 {
-    return used && problem->tensor[operand].present ? (int64_t)problem->tensor[operand].dtype : (int64_t)CLATTN_F32;
+    return problem->tensor[operand].present ? (int64_t)problem->tensor[operand].dtype : (int64_t)CLATTN_F32;
+}
+
+/* The problem without what a kernel does not use: its options and its arguments follow from what is left. */
+static struct cla_problem used_part(const struct cla_problem *problem, unsigned uses)
+{
+    struct cla_problem used = *problem;
+    if ((uses & CLA_USES_QUERY_KEY) == 0)
+        used.tensor[CLA_QUERY].present = used.tensor[CLA_KEY].present = false;
+    if ((uses & CLA_USES_VALUE_OUTPUT) == 0)
+        used.tensor[CLA_VALUE].present = used.tensor[CLA_OUTPUT].present = false;
+    if ((uses & CLA_USES_PLACES) == 0) {
+        used.kv_lengths = used.q_cu_lengths = used.kv_cu_lengths = CLATTN_LENGTHS_NONE;
+        used.kv_storage = CLATTN_STORAGE_LINEAR;
+    }
+    if ((uses & CLA_USES_EXCLUSIONS) == 0) {
+        used.band = false;
+        used.mask_kind = CLATTN_MASK_NONE;
+        used.tensor[CLA_MASK].present = false;
+    }
+    if ((uses & CLA_USES_BIASES) == 0)
+        used.tensor[CLA_ALIBI_SLOPES].present = used.tensor[CLA_RELATIVE_BIAS].present = false;
+    if ((uses & CLA_USES_SOFTCAP) == 0)
+        used.softcap = 0.0f;
+    if ((uses & CLA_USES_SINKS) == 0)
+        used.tensor[CLA_SINKS].present = false;
+    if (!used.band && !used.tensor[CLA_ALIBI_SLOPES].present && !used.tensor[CLA_RELATIVE_BIAS].present)
+        used.alignment = CLATTN_ALIGN_NONE;
+    return used;
 }
 
 void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
@@ -19,19 +47,23 @@ void cla_common_options(struct cla_text *options, const struct cla_problem *prob
 {
     static const struct cla_tile smallest = {1, 1, 4};
     const struct cla_tile *block = tile != NULL ? tile : &smallest;
-    const bool query_key = (uses & CLA_USES_QUERY_KEY) != 0;
-    const bool value_output = (uses & CLA_USES_VALUE_OUTPUT) != 0;
-    const bool exclusions = (uses & CLA_USES_EXCLUSIONS) != 0;
-    cla_option(options, "CLA_QUERY_TYPE", type_of(problem, CLA_QUERY, query_key));
-    cla_option(options, "CLA_KEY_TYPE", type_of(problem, CLA_KEY, query_key));
-    cla_option(options, "CLA_VALUE_TYPE", type_of(problem, CLA_VALUE, value_output));
-    cla_option(options, "CLA_OUTPUT_TYPE", type_of(problem, CLA_OUTPUT, value_output));
-    cla_option(options, "CLA_MASK_TYPE", type_of(problem, CLA_MASK, exclusions));
-    cla_option(options, "CLA_BAND", exclusions && problem->band);
-    cla_option(options, "CLA_BOTTOM_RIGHT", exclusions && problem->alignment == CLATTN_ALIGN_BOTTOM_RIGHT);
-    cla_option(options, "CLA_LENGTHS", exclusions ? (int64_t)problem->kv_lengths : 0);
-    cla_option(options, "CLA_MASK", exclusions ? (int64_t)problem->mask_kind : 0);
-    cla_option(options, "CLA_SOFTCAP", (uses & CLA_USES_SOFTCAP) != 0 && problem->softcap > 0.0f);
+    const struct cla_problem used = used_part(problem, uses);
+    cla_option(options, "CLA_QUERY_TYPE", type_of(&used, CLA_QUERY));
+    cla_option(options, "CLA_KEY_TYPE", type_of(&used, CLA_KEY));
+    cla_option(options, "CLA_VALUE_TYPE", type_of(&used, CLA_VALUE));
+    cla_option(options, "CLA_OUTPUT_TYPE", type_of(&used, CLA_OUTPUT));
+    cla_option(options, "CLA_MASK_TYPE", type_of(&used, CLA_MASK));
+    cla_option(options, "CLA_LENGTHS", (int64_t)used.kv_lengths);
+    cla_option(options, "CLA_STORAGE", (int64_t)used.kv_storage);
+    cla_option(options, "CLA_Q_CU_LENGTHS", (int64_t)used.q_cu_lengths);
+    cla_option(options, "CLA_KV_CU_LENGTHS", (int64_t)used.kv_cu_lengths);
+    cla_option(options, "CLA_BAND", used.band);
+    cla_option(options, "CLA_BOTTOM_RIGHT", used.alignment == CLATTN_ALIGN_BOTTOM_RIGHT);
+    cla_option(options, "CLA_MASK", (int64_t)used.mask_kind);
+    cla_option(options, "CLA_ALIBI", used.tensor[CLA_ALIBI_SLOPES].present);
+    cla_option(options, "CLA_RELATIVE", used.tensor[CLA_RELATIVE_BIAS].present);
+    cla_option(options, "CLA_SOFTCAP", used.softcap > 0.0f);
+    cla_option(options, "CLA_SINKS", used.tensor[CLA_SINKS].present);
     cla_option(options, "CLA_WIDTH", block->width);
     cla_option(options, "CLA_HEIGHT", block->height);
     cla_option(options, "CLA_CHUNK", block->chunk);
@@ -68,18 +100,49 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
     return CLATTN_SUCCESS;
 }
 
-void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem)
+/* An operand that is there only where the kernel's options say so. */
+static void optional_operand(struct cla_step *step, const struct cla_problem *used, enum cla_operand operand)
 {
+    if (used->tensor[operand].present)
+        cla_step_operand(step, used, operand);
+}
+
+void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem, unsigned uses)
+{
+    const struct cla_problem used = used_part(problem, uses);
     cla_step_run_value(step, CLA_ARG_Q_LEN);
     cla_step_run_value(step, CLA_ARG_KV_LEN);
-    cla_step_float(step, problem->scale);
-    cla_step_float(step, problem->softcap);
-    cla_step_run_value(step, CLA_ARG_OFFSET);
-    cla_step_long(step, problem->left);
-    cla_step_long(step, problem->right);
-    cla_step_operand(step, problem, CLA_MASK);
-    cla_step_int2(step, problem->tensor[CLA_MASK].stride[3], problem->mask_keys);
-    cla_step_operand(step, problem, CLA_KV_LENGTHS);
+    if (used.kv_lengths != CLATTN_LENGTHS_NONE)
+        cla_step_operand(step, &used, CLA_KV_LENGTHS);
+    if (used.kv_storage == CLATTN_STORAGE_PAGED) {
+        cla_step_operand(step, &used, CLA_BLOCK_TABLE);
+        cla_step_int2(step, used.page_size, used.num_blocks);
+    }
+    if (used.q_cu_lengths != CLATTN_LENGTHS_NONE) {
+        cla_step_operand(step, &used, CLA_Q_CU_LENGTHS);
+        cla_step_run_value(step, CLA_ARG_Q_TOTAL);
+    }
+    if (used.kv_cu_lengths != CLATTN_LENGTHS_NONE) {
+        cla_step_operand(step, &used, CLA_KV_CU_LENGTHS);
+        cla_step_run_value(step, CLA_ARG_KV_TOTAL);
+    }
+    cla_step_float(step, used.scale);
+    cla_step_float(step, used.softcap);
+    if (used.alignment != CLATTN_ALIGN_NONE) {
+        cla_step_run_value(step, CLA_ARG_OFFSET);
+        cla_step_long(step, used.left);
+        cla_step_long(step, used.right);
+    }
+    if (used.mask_kind != CLATTN_MASK_NONE) {
+        cla_step_operand(step, &used, CLA_MASK);
+        cla_step_int2(step, used.tensor[CLA_MASK].stride[3], used.mask_keys);
+    }
+    optional_operand(step, &used, CLA_ALIBI_SLOPES);
+    if (used.tensor[CLA_RELATIVE_BIAS].present) {
+        cla_step_operand(step, &used, CLA_RELATIVE_BIAS);
+        cla_step_int(step, used.relative_extent);
+    }
+    optional_operand(step, &used, CLA_SINKS);
 }
 
 int64_t cla_heads_per_kv(const struct cla_problem *problem)

@@ -11,14 +11,17 @@
 enum cla_uses {
     CLA_USES_QUERY_KEY = 1,
     CLA_USES_VALUE_OUTPUT = 2,
-    CLA_USES_EXCLUSIONS = 4, /* band, lengths, mask */
-    CLA_USES_SOFTCAP = 8,
-    CLA_USES_ALL = 15
+    CLA_USES_PLACES = 4,     /* lengths, storage, packed sequences */
+    CLA_USES_EXCLUSIONS = 8, /* band, mask */
+    CLA_USES_BIASES = 16,    /* ALiBi, relative */
+    CLA_USES_SOFTCAP = 32,
+    CLA_USES_SINKS = 64,
+    CLA_USES_ALL = 127
 };
 
 /*
- * "-D" options of cl/lib/types.cl and visible.cl for what a kernel `uses` of the problem, of block.cl for the tile
- * (NULL: the smallest) and of exp2.cl for vectors of `lanes` floats.
+ * "-D" options of cl/lib/types.cl, load.cl and visible.cl for what a kernel `uses` of the problem, of block.cl for the
+ * tile (NULL: the smallest) and of exp2.cl for vectors of `lanes` floats.
  */
 void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
                         const struct cla_tile *tile, int lanes);
@@ -43,8 +46,8 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
                                  struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
                                  clattn_error *error);
 
-/* The arguments of CLA_SEMANTICS_PARAMS. */
-void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem);
+/* The arguments of CLA_SEMANTICS_PARAMS for a kernel that `uses` the same as its options say. */
+void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem, unsigned uses);
 
 /* Query heads a key/value head. */
 int64_t cla_heads_per_kv(const struct cla_problem *problem);

@@ -43,9 +43,14 @@ static clattn_status set_arithmetic(const clattn_attention_desc *desc, struct cl
     return CLATTN_SUCCESS;
 }
 
-/* Causality and window as one band of keys around the position of each query. */
-static clattn_status set_band(const clattn_attention_desc *desc, struct cla_problem *problem, clattn_error *error)
+/* Causality and window as one band of keys around the position of each query, and what else depends on positions. */
+static clattn_status set_positions(const clattn_attention_desc *desc, struct cla_problem *problem, clattn_error *error)
 {
+    const char *user = desc->causal                 ? "causal"
+                       : desc->window               ? "window"
+                       : desc->alibi                ? "alibi"
+                       : desc->relative_extent != 0 ? "relative_extent"
+                                                    : NULL;
     int64_t left = CLA_UNBOUNDED, right = CLA_UNBOUNDED;
     if ((unsigned)desc->alignment > CLATTN_ALIGN_OFFSET)
         return refuse(error, "alignment", (int)desc->alignment, "a clattn_alignment, 0 to 3");
@@ -59,18 +64,42 @@ static clattn_status set_band(const clattn_attention_desc *desc, struct cla_prob
     }
     if (desc->causal)
         right = 0; /* no window ends further left */
-    if ((desc->causal || desc->window) && desc->alignment == CLATTN_ALIGN_NONE)
+    if (user != NULL && desc->alignment == CLATTN_ALIGN_NONE)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
-                        "alignment is 0 (none) and %s is set: expected top-left, bottom-right or an offset",
-                        desc->causal ? "causal" : "window");
-    if (left == CLA_UNBOUNDED && right == CLA_UNBOUNDED)
+                        "alignment is 0 (none) and %s is set: expected top-left, bottom-right or an offset", user);
+    if (left != CLA_UNBOUNDED || right != CLA_UNBOUNDED) {
+        problem->band = true;
+        problem->left = left;
+        problem->right = right;
+    }
+    if (!problem->band && !desc->alibi && desc->relative_extent == 0)
         return CLATTN_SUCCESS;
-    problem->band = true;
-    problem->left = left;
-    problem->right = right;
     problem->alignment = desc->alignment;
     if (desc->alignment == CLATTN_ALIGN_OFFSET)
         problem->offset = cla_clamp(desc->offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
+    return CLATTN_SUCCESS;
+}
+
+/* An f32 row of `columns` numbers for every query head. */
+static clattn_status set_head_values(struct cla_problem *problem, enum cla_operand operand, int64_t columns,
+                                     clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    const int64_t extent[4] = {1, problem->q_heads, 1, columns};
+    return cla_tensor_resolve(problem, operand, &dense_f32, extent, false, error);
+}
+
+static clattn_status set_sinks_and_biases(const clattn_attention_desc *desc, struct cla_problem *problem,
+                                          clattn_error *error)
+{
+    CLA_TRY(cla_check_range("relative_extent", desc->relative_extent, 0, CLA_MAX_LENGTH / 2, error));
+    problem->relative_extent = desc->relative_extent;
+    if (desc->sinks)
+        CLA_TRY(set_head_values(problem, CLA_SINKS, 1, error));
+    if (desc->alibi)
+        CLA_TRY(set_head_values(problem, CLA_ALIBI_SLOPES, 1, error));
+    if (desc->relative_extent > 0)
+        CLA_TRY(set_head_values(problem, CLA_RELATIVE_BIAS, 2 * desc->relative_extent + 1, error));
     return CLATTN_SUCCESS;
 }
 
@@ -102,27 +131,66 @@ static clattn_status set_mask(const clattn_attention_desc *desc, struct cla_prob
     return cla_tensor_resolve(problem, CLA_MASK, &desc->mask, shape, false, error);
 }
 
-static clattn_status set_kv_lengths(const clattn_attention_desc *desc, struct cla_problem *problem, clattn_error *error)
+/* Where keys and values lie, and the numbers that say so. */
+static clattn_status set_storage(const clattn_attention_desc *desc, struct cla_problem *problem, clattn_error *error)
 {
-    static const clattn_layout dense = {CLATTN_F32, {0}}; /* integers are no dtype: only the strides are of use */
-    const int64_t extent[4] = {desc->batch, 1, 1, 1};
-    struct cla_tensor *tensor = &problem->tensor[CLA_KV_LENGTHS];
+    if ((unsigned)desc->kv_storage > CLATTN_STORAGE_PAGED)
+        return refuse(error, "kv_storage", (int)desc->kv_storage, "a clattn_storage, 0 to 2");
     if ((unsigned)desc->kv_lengths > CLATTN_LENGTHS_I64)
         return refuse(error, "kv_lengths", (int)desc->kv_lengths, "a clattn_lengths, 0 to 2");
-    if (desc->kv_lengths == CLATTN_LENGTHS_NONE)
-        return CLATTN_SUCCESS;
+    problem->kv_storage = desc->kv_storage;
     problem->kv_lengths = desc->kv_lengths;
-    CLA_TRY(cla_tensor_resolve(problem, CLA_KV_LENGTHS, &dense, extent, false, error));
-    tensor->element_size = desc->kv_lengths == CLATTN_LENGTHS_I32 ? 4 : 8;
+    if (desc->kv_lengths != CLATTN_LENGTHS_NONE)
+        CLA_TRY(cla_set_integers(problem, CLA_KV_LENGTHS, desc->kv_lengths, desc->batch, error));
+    if (desc->kv_storage == CLATTN_STORAGE_CIRCULAR && desc->kv_lengths == CLATTN_LENGTHS_NONE)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "kv_storage is 1 (circular) and kv_lengths is 0 (none): expected 1 or 2");
+    if (desc->kv_storage == CLATTN_STORAGE_PAGED)
+        return cla_set_pages(problem, desc->page_size, desc->num_blocks, desc->block_table_stride, desc->kv_len, error);
     return CLATTN_SUCCESS;
 }
 
-/* One of the tensors whose last two extents are `rows` and `columns`. */
+/* Packed sequences. */
+static clattn_status set_ragged(const clattn_attention_desc *desc, struct cla_problem *problem, clattn_error *error)
+{
+    if ((unsigned)desc->q_cu_lengths > CLATTN_LENGTHS_I64)
+        return refuse(error, "q_cu_lengths", (int)desc->q_cu_lengths, "a clattn_lengths, 0 to 2");
+    if ((unsigned)desc->kv_cu_lengths > CLATTN_LENGTHS_I64)
+        return refuse(error, "kv_cu_lengths", (int)desc->kv_cu_lengths, "a clattn_lengths, 0 to 2");
+    if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE) {
+        CLA_TRY(cla_check_range("q_total", desc->q_total, 0, CLA_MAX_LENGTH, error));
+        problem->q_cu_lengths = desc->q_cu_lengths;
+        problem->q_total = desc->q_total;
+        CLA_TRY(cla_set_integers(problem, CLA_Q_CU_LENGTHS, desc->q_cu_lengths, desc->batch + 1, error));
+    }
+    if (desc->kv_cu_lengths == CLATTN_LENGTHS_NONE)
+        return CLATTN_SUCCESS;
+    if (desc->kv_storage != CLATTN_STORAGE_LINEAR)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "kv_cu_lengths is set and kv_storage is %d (%s): expected 0 (linear)", (int)desc->kv_storage,
+                        desc->kv_storage == CLATTN_STORAGE_PAGED ? "paged" : "circular");
+    if (desc->kv_lengths != CLATTN_LENGTHS_NONE)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "kv_cu_lengths and kv_lengths are set: expected one of them, the cumulative ones give lengths");
+    CLA_TRY(cla_check_range("kv_total", desc->kv_total, 0, CLA_MAX_LENGTH, error));
+    problem->kv_cu_lengths = desc->kv_cu_lengths;
+    problem->kv_total = desc->kv_total;
+    return cla_set_integers(problem, CLA_KV_CU_LENGTHS, desc->kv_cu_lengths, desc->batch + 1, error);
+}
+
+/* One of the tensors whose last two extents are `rows` and `columns` where they are neither packed nor paged. */
 static clattn_status set_tensor(struct cla_problem *problem, enum cla_operand operand, const clattn_layout *layout,
                                 unsigned dtypes, int64_t rows, int64_t columns, clattn_error *error)
 {
     bool keys = operand == CLA_KEY || operand == CLA_VALUE;
-    const int64_t extent[4] = {problem->batch, keys ? problem->kv_heads : problem->q_heads, rows, columns};
+    int64_t extent[4] = {problem->batch, keys ? problem->kv_heads : problem->q_heads, rows, columns};
+    if (keys && problem->kv_storage == CLATTN_STORAGE_PAGED) {
+        extent[0] = problem->num_blocks;
+        extent[2] = problem->page_size;
+    } else if (keys ? problem->kv_cu_lengths != CLATTN_LENGTHS_NONE : problem->q_cu_lengths != CLATTN_LENGTHS_NONE) {
+        extent[0] = 1;
+        extent[2] = keys ? problem->kv_total : problem->q_total;
+    }
     bool written = operand == CLA_OUTPUT || operand == CLA_LSE || operand == CLA_SCORES;
     CLA_TRY(cla_check_dtype(operand, layout->dtype, dtypes, error));
     return cla_tensor_resolve(problem, operand, layout, extent, written, error);
@@ -133,15 +201,20 @@ static clattn_status set_common(const clattn_attention_desc *desc, struct cla_pr
 {
     CLA_TRY(set_sizes(desc, problem, error));
     CLA_TRY(set_arithmetic(desc, problem, error));
-    CLA_TRY(set_band(desc, problem, error));
+    CLA_TRY(set_positions(desc, problem, error));
+    CLA_TRY(set_storage(desc, problem, error));
+    CLA_TRY(set_ragged(desc, problem, error));
+    CLA_TRY(set_sinks_and_biases(desc, problem, error));
     CLA_TRY(set_tensor(problem, CLA_QUERY, &desc->query, CLA_DTYPES_FLOATING, desc->q_len, desc->head_dim, error));
     CLA_TRY(set_tensor(problem, CLA_KEY, &desc->key, CLA_DTYPES_FLOATING, desc->kv_len, desc->head_dim, error));
-    CLA_TRY(set_mask(desc, problem, error));
-    return set_kv_lengths(desc, problem, error);
+    return set_mask(desc, problem, error);
 }
 
 static clattn_status set_scores(const clattn_attention_desc *desc, struct cla_problem *problem, clattn_error *error)
 {
+    if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "q_cu_lengths is set: expected 0 (none) where scores are given out");
     problem->scores_stage = desc->scores_stage;
     return set_tensor(problem, CLA_SCORES, &desc->scores, CLA_DTYPES_F32, desc->q_len, desc->kv_len, error);
 }
@@ -169,7 +242,13 @@ clattn_status cla_problem_from_attention(const clattn_attention_desc *given, str
     return set_scores(&desc, problem, error);
 }
 
-/* Leaves out what a stage before the mask does not depend on, so that no run has to bring it. */
+static void drop(struct cla_problem *problem, enum cla_operand operand)
+{
+    memset(&problem->tensor[operand], 0, sizeof problem->tensor[operand]);
+}
+
+/* Leaves out what a stage before the mask does not depend on, so that no run has to bring it. Lengths stay where they
+   say in which row a key lies. */
 static void drop_exclusions(struct cla_problem *problem)
 {
     problem->band = false;
@@ -177,9 +256,14 @@ static void drop_exclusions(struct cla_problem *problem)
     problem->offset = problem->left = problem->right = 0;
     problem->mask_kind = CLATTN_MASK_NONE;
     problem->mask_keys = problem->kv_len;
+    problem->relative_extent = 0;
+    drop(problem, CLA_MASK);
+    drop(problem, CLA_ALIBI_SLOPES);
+    drop(problem, CLA_RELATIVE_BIAS);
+    if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR)
+        return;
     problem->kv_lengths = CLATTN_LENGTHS_NONE;
-    memset(&problem->tensor[CLA_MASK], 0, sizeof problem->tensor[CLA_MASK]);
-    memset(&problem->tensor[CLA_KV_LENGTHS], 0, sizeof problem->tensor[CLA_KV_LENGTHS]);
+    drop(problem, CLA_KV_LENGTHS);
 }
 
 clattn_status cla_problem_from_scores(const clattn_attention_desc *given, struct cla_problem *problem,
@@ -195,6 +279,7 @@ clattn_status cla_problem_from_scores(const clattn_attention_desc *given, struct
         return refuse(error, "scores_stage", (int)desc.scores_stage, "1 (raw), 2 (softcap) or 3 (masked)");
     if (desc.scores_stage == CLATTN_SCORES_RAW)
         problem->softcap = 0.0f;
+    drop(problem, CLA_SINKS); /* the softmax's */
     if (desc.scores_stage != CLATTN_SCORES_MASKED)
         drop_exclusions(problem);
     return set_scores(&desc, problem, error);

@@ -24,6 +24,15 @@ clattn_status cla_check_heads(const struct cla_problem *problem, const char *hea
 
 clattn_status cla_check_dtype(enum cla_operand operand, clattn_dtype dtype, unsigned allowed, clattn_error *error);
 
+/* Adds an operand of `count` integers, such as lengths, whose type is not NONE. */
+clattn_status cla_set_integers(struct cla_problem *problem, enum cla_operand operand, clattn_lengths type,
+                               int64_t count, clattn_error *error);
+
+/* Checks the fields of paged storage for sequences of up to `length` keys, takes them over, and adds the block table.
+ */
+clattn_status cla_set_pages(struct cla_problem *problem, int64_t page_size, int64_t num_blocks,
+                            int64_t block_table_stride, int64_t length, clattn_error *error);
+
 /* 1 / sqrt(head_dim), the scale that 0 stands for. */
 float cla_default_scale(int64_t head_dim);
 

@@ -5,29 +5,34 @@
 #include "util/size.h"
 #include <string.h>
 
-struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, int64_t q_len,
-                                 int64_t kv_len)
+struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, const struct cla_run *run)
 {
     struct cla_tensor tensor = problem->tensor[operand];
     switch (operand) {
     case CLA_QUERY:
     case CLA_OUTPUT:
     case CLA_LSE:
-        tensor.extent[2] = q_len;
+        tensor.extent[2] = problem->q_cu_lengths != CLATTN_LENGTHS_NONE ? run->q_total : run->q_len;
         break;
     case CLA_KEY:
     case CLA_VALUE:
-        tensor.extent[2] = kv_len;
+        if (problem->kv_cu_lengths != CLATTN_LENGTHS_NONE)
+            tensor.extent[2] = run->kv_total;
+        else if (problem->kv_storage == CLATTN_STORAGE_LINEAR)
+            tensor.extent[2] = run->kv_len;
+        break;
+    case CLA_BLOCK_TABLE:
+        tensor.extent[3] = cla_ceil_div(run->kv_len, problem->page_size);
         break;
     case CLA_MASK: /* extents of 1 are repeated, so they are read even where the lengths are 0 or 1 */
-        if (tensor.extent[2] > 1 || q_len == 0)
-            tensor.extent[2] = q_len;
-        tensor.extent[3] = cla_min(tensor.extent[3], kv_len);
+        if (tensor.extent[2] > 1 || run->q_len == 0)
+            tensor.extent[2] = run->q_len;
+        tensor.extent[3] = cla_min(tensor.extent[3], run->kv_len);
         break;
     case CLA_SCORES:
     case CLA_WEIGHTS:
-        tensor.extent[2] = q_len;
-        tensor.extent[3] = kv_len;
+        tensor.extent[2] = run->q_len;
+        tensor.extent[3] = run->kv_len;
         break;
     default:
         break;
@@ -171,6 +176,12 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
     const struct cla_problem *problem = &plan->problem;
     CLA_TRY(check_length("q_len", run->q_len, problem->q_len, error));
     CLA_TRY(check_length("kv_len", run->kv_len, problem->kv_len, error));
+    CLA_TRY(check_length("q_total", run->q_total, problem->q_total, error));
+    CLA_TRY(check_length("kv_total", run->kv_total, problem->kv_total, error));
+    if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR && run->kv_len != problem->kv_len)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "kv_len is %lld: expected the plan's %lld, the capacity of the circular cache",
+                        (long long)run->kv_len, (long long)problem->kv_len);
     if (problem->batch == 0 || problem->q_heads == 0 || run->q_len == 0)
         return CLATTN_SUCCESS;
     struct placed placed[CLA_NUM_OPERANDS];
@@ -179,7 +190,7 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
         enum cla_operand operand = (enum cla_operand)o;
         struct placed *p = &placed[o];
         if (problem->tensor[o].present)
-            p->tensor = cla_run_tensor(problem, operand, run->q_len, run->kv_len);
+            p->tensor = cla_run_tensor(problem, operand, run);
         if (p->tensor.span == 0) {
             run->buffer[o] = (clattn_buffer){0};
             continue;

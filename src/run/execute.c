@@ -50,6 +50,12 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
         case CLA_ARG_KV_LEN:
             arg.value.i = (cl_int)run->kv_len;
             break;
+        case CLA_ARG_Q_TOTAL:
+            arg.value.i = (cl_int)run->q_total;
+            break;
+        case CLA_ARG_KV_TOTAL:
+            arg.value.i = (cl_int)run->kv_total;
+            break;
         case CLA_ARG_OFFSET:
             arg.value.l = cla_clamp(run->offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
             size = sizeof(cl_long);

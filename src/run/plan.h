@@ -21,6 +21,8 @@ enum cla_arg_kind {
     CLA_ARG_SLICE,     /* int4: first head, first row and rows of the step's slice */
     CLA_ARG_Q_LEN,     /* int */
     CLA_ARG_KV_LEN,    /* int */
+    CLA_ARG_Q_TOTAL,   /* int */
+    CLA_ARG_KV_TOTAL,  /* int */
     CLA_ARG_OFFSET,    /* long: position of the first query among the keys */
     CLA_ARG_INT,
     CLA_ARG_INT2,
@@ -80,6 +82,8 @@ struct cla_run {
     int64_t q_len;
     int64_t kv_len;
     int64_t offset;
+    int64_t q_total;  /* ragged queries */
+    int64_t kv_total; /* ragged keys */
     clattn_buffer buffer[CLA_NUM_OPERANDS];
     clattn_buffer workspace;
 };
@@ -109,7 +113,7 @@ clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t fir
 void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand);
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
 void cla_step_slice(struct cla_step *step);
-void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind); /* Q_LEN, KV_LEN, OFFSET */
+void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind); /* Q_LEN to OFFSET */
 void cla_step_int(struct cla_step *step, int64_t value);
 void cla_step_int2(struct cla_step *step, int64_t x, int64_t y);
 void cla_step_long(struct cla_step *step, int64_t value);
@@ -131,8 +135,8 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
  */
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error);
 
-/* `tensor` with its extents cut to the lengths of a run, and the span that goes with them. */
-struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, int64_t q_len,
-                                 int64_t kv_len);
+/* An operand with its extents cut to the lengths of a run, and the span that goes with them. */
+struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand,
+                                 const struct cla_run *run);
 
 #endif

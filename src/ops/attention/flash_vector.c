@@ -51,6 +51,8 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     cla_option(&options, "CLA_VECTORS", block->vectors);
     cla_option(&options, "CLA_BLOCK", block->block);
     cla_option(&options, "CLA_KEYS", block->keys);
+    cla_option(&options, "CLA_PACK", 0);
+    cla_option(&options, "CLA_SPLIT", 0);
     clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", options.data, "flash_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)

@@ -28,6 +28,6 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem)
     cla_step_operand(step, problem, CLA_LSE);
     cla_step_int(step, problem->q_heads);
     cla_step_int(step, cla_heads_per_kv(problem));
-    cla_step_semantics(step, problem);
+    cla_step_semantics(step, problem, CLA_USES_ALL);
     step->column_groups = 1;
 }

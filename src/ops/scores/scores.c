@@ -12,8 +12,8 @@ static int64_t local_bytes(const struct cla_tile *tile)
 static unsigned uses(clattn_scores_stage stage)
 {
     unsigned softcap = stage >= CLATTN_SCORES_SOFTCAP ? CLA_USES_SOFTCAP : 0;
-    unsigned exclusions = stage >= CLATTN_SCORES_MASKED ? CLA_USES_EXCLUSIONS : 0;
-    return CLA_USES_QUERY_KEY | softcap | exclusions;
+    unsigned exclusions = stage >= CLATTN_SCORES_MASKED ? CLA_USES_EXCLUSIONS | CLA_USES_BIASES : 0;
+    return CLA_USES_QUERY_KEY | CLA_USES_PLACES | softcap | exclusions;
 }
 
 clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, const struct cla_intermediate *to,
@@ -36,7 +36,7 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
     cla_step_int(step, cla_heads_per_kv(problem));
     cla_step_int(step, problem->head_dim);
     cla_step_slice(step);
-    cla_step_semantics(step, problem);
+    cla_step_semantics(step, problem, kernel.uses);
     step->tile_keys = 4 * tile->width;
     return CLATTN_SUCCESS;
 }

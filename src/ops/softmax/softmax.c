@@ -22,7 +22,7 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
     const int lanes = (int)cla_max(4, (int64_t)plan->context->device.vector_lanes);
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, 0, NULL, lanes);
+    cla_common_options(&options, problem, CLA_USES_PLACES | CLA_USES_SINKS, NULL, lanes);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
     clattn_status status = cla_plan_add_step(plan, "softmax.cl", options.data, "softmax", size, &step, error);
@@ -34,8 +34,7 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
     cla_step_operand(step, problem, CLA_LSE);
     cla_step_int(step, problem->q_heads);
     cla_step_slice(step);
-    cla_step_run_value(step, CLA_ARG_Q_LEN);
-    cla_step_run_value(step, CLA_ARG_KV_LEN);
+    cla_step_semantics(step, problem, CLA_USES_PLACES | CLA_USES_SINKS);
     step->heads = problem->batch * problem->q_heads;
     step->rows = problem->q_len;
     step->tile_rows = 1;

@@ -15,8 +15,8 @@ static int64_t local_bytes(const struct cla_tile *tile)
 clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_intermediate *from, struct cla_text *name,
                                         clattn_error *error)
 {
-    static const struct cla_tiled_kernel kernel = {"weighted_sum.cl", "weighted_sum",
-                                                   CLA_USES_VALUE_OUTPUT | CLA_USES_EXCLUSIONS, local_bytes};
+    static const struct cla_tiled_kernel kernel = {
+        "weighted_sum.cl", "weighted_sum", CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_EXCLUSIONS, local_bytes};
     const struct cla_problem *problem = &plan->problem;
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;
@@ -28,7 +28,7 @@ clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_inte
     cla_step_int(step, cla_heads_per_kv(problem));
     cla_step_int(step, problem->value_dim);
     cla_step_slice(step);
-    cla_step_semantics(step, problem);
+    cla_step_semantics(step, problem, kernel.uses);
     step->column_groups = cla_ceil_div(problem->value_dim, 4 * tile->width);
     return CLATTN_SUCCESS;
 }
