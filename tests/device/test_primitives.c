@@ -4,7 +4,7 @@
  * in place, with NaN and Inf; and that scores are what the unfused variant works on.
  */
 #include "compare.h"
-#include "harness.h"
+#include "tensors.h"
 
 #include <float.h>
 #include <math.h>
@@ -117,104 +117,6 @@ static void scores_refuse(void **state)
     assert_null(plan);
 }
 
-/* ---- matrices of floats, for the other two -------------------------------------------------------------------- */
-
-/* A tensor of this file: strides resolved, floats in an array with NaN all around the elements. */
-struct tensor {
-    int64_t extent[4];
-    clattn_layout layout;
-    int64_t strides[4];
-    size_t bytes; /* guards of GUARD elements on both sides included */
-    unsigned char *data;
-    cl_mem mem;
-};
-
-enum { GUARD = 33 };
-
-static size_t element_size(const struct tensor *t)
-{
-    return t->layout.dtype == CLATTN_F32 ? 4 : 2;
-}
-
-/* Padding of 0 means dense. */
-static struct tensor make_tensor(clattn_dtype dtype, int64_t b, int64_t h, int64_t rows, int64_t columns,
-                                 int64_t padding)
-{
-    struct tensor t = {.extent = {b, h, rows, columns}, .layout = {.dtype = dtype}};
-
-    if (padding != 0) {
-        t.layout.strides[3] = 1;
-        t.layout.strides[2] = columns + padding;
-        t.layout.strides[1] = rows * t.layout.strides[2] + padding;
-        t.layout.strides[0] = h * t.layout.strides[1] + padding;
-    }
-    oracle_strides(&t.layout, t.extent, t.strides);
-    t.bytes = (size_t)(oracle_span(t.strides, t.extent) + 2 * GUARD) * element_size(&t);
-    t.data = malloc(t.bytes);
-    assert_non_null(t.data);
-    memset(t.data, ARRAY_FILL, t.bytes);
-    return t;
-}
-
-static void free_tensor(struct tensor *t)
-{
-    if (t->mem != NULL)
-        clReleaseMemObject(t->mem);
-    free(t->data);
-}
-
-static int64_t at(const struct tensor *t, int64_t b, int64_t h, int64_t i, int64_t j)
-{
-    return GUARD + b * t->strides[0] + h * t->strides[1] + i * t->strides[2] + j * t->strides[3];
-}
-
-static double get(const struct tensor *t, int64_t b, int64_t h, int64_t i, int64_t j)
-{
-    return oracle_load(t->layout.dtype, t->data, at(t, b, h, i, j));
-}
-
-static void put(struct tensor *t, int64_t b, int64_t h, int64_t i, int64_t j, double value)
-{
-    oracle_store(t->layout.dtype, t->data, at(t, b, h, i, j), value);
-}
-
-/* Calls the body for every element, with its indices b, h, i, j. */
-#define FOR_EACH(t)                                                                                                    \
-    for (int64_t b = 0; b < (t)->extent[0]; ++b)                                                                       \
-        for (int64_t h = 0; h < (t)->extent[1]; ++h)                                                                   \
-            for (int64_t i = 0; i < (t)->extent[2]; ++i)                                                               \
-                for (int64_t j = 0; j < (t)->extent[3]; ++j)
-
-static void fill_tensor(struct tensor *t, double deviation, uint64_t seed)
-{
-    FOR_EACH(t)
-    put(t, b, h, i, j, deviation * case_normal(&seed));
-}
-
-static clattn_buffer upload(const struct harness *harness, struct tensor *t)
-{
-    cl_int code = CL_SUCCESS;
-
-    t->mem = clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, t->bytes, t->data, &code);
-    assert_int_equal(code, CL_SUCCESS);
-    return (clattn_buffer){.mem = t->mem, .offset = GUARD * element_size(t)};
-}
-
-/* Reads a tensor back; everything but its elements must be as it was. */
-static void download(const struct harness *harness, struct tensor *t)
-{
-    unsigned char *found = malloc(t->bytes);
-    size_t size = element_size(t);
-
-    assert_non_null(found);
-    assert_int_equal(clEnqueueReadBuffer(harness->queue, t->mem, CL_TRUE, 0, t->bytes, found, 0, NULL, NULL),
-                     CL_SUCCESS);
-    FOR_EACH(t)
-    memcpy(t->data + (size_t)at(t, b, h, i, j) * size, found + (size_t)at(t, b, h, i, j) * size, size);
-    assert_memory_equal(t->data, found, t->bytes);
-    free(found);
-}
-
 /* ---- softmax -------------------------------------------------------------------------------------------------- */
 
 /*
@@ -224,7 +126,7 @@ static void fill_scores(struct tensor *t)
 {
     uint64_t seed = 7;
 
-    FOR_EACH(t)
+    TENSOR_FOR_EACH(t)
     {
         int64_t row = (b * t->extent[1] + h) * t->extent[2] + i;
         double value = case_normal(&seed);
@@ -254,7 +156,7 @@ static void fill_scores(struct tensor *t)
         default:
             break;
         }
-        put(t, b, h, i, j, value);
+        tensor_put(t, b, h, i, j, value);
     }
 }
 
@@ -266,12 +168,12 @@ static bool softmax_row(const struct tensor *t, int64_t b, int64_t h, int64_t i,
     bool nan = false;
 
     for (int64_t j = 0; j < t->extent[3]; ++j) {
-        double s = get(t, b, h, i, j);
+        double s = tensor_get(t, b, h, i, j);
         nan = nan || isnan(s) || s == HUGE_VAL;
         largest = s > largest ? s : largest;
     }
     for (int64_t j = 0; j < t->extent[3]; ++j)
-        sum += weights[j] = largest == -HUGE_VAL ? 0.0 : exp(get(t, b, h, i, j) - largest);
+        sum += weights[j] = largest == -HUGE_VAL ? 0.0 : exp(tensor_get(t, b, h, i, j) - largest);
     for (int64_t j = 0; j < t->extent[3] && sum > 0.0; ++j)
         weights[j] /= sum;
     *lse = largest == -HUGE_VAL ? -HUGE_VAL : largest + log(sum);
@@ -284,16 +186,16 @@ static void check_softmax(const struct tensor *scores, const struct tensor *weig
     double expected_lse;
 
     assert_non_null(expected);
-    FOR_EACH(scores)
+    TENSOR_FOR_EACH(scores)
     {
-        double found = get(weights, b, h, i, j);
+        double found = tensor_get(weights, b, h, i, j);
         if (j > 0 && isnan(expected_lse)) {
             assert_true(isnan(found));
             continue;
         }
         if (j == 0) {
             bool number = softmax_row(scores, b, h, i, expected, &expected_lse);
-            double found_lse = get(lse, b, h, i, 0);
+            double found_lse = tensor_get(lse, b, h, i, 0);
             if (!number) {
                 expected_lse = (double)NAN;
                 assert_true(isnan(found) && !isfinite(found_lse) && found_lse != -HUGE_VAL);
@@ -303,7 +205,7 @@ static void check_softmax(const struct tensor *scores, const struct tensor *weig
             double bound = 4.0 * 0x1p-23 * (1.0 + (expected_lse == -HUGE_VAL ? 0.0 : fabs(expected_lse)) + length);
             assert_true(compare_share(CLATTN_F32, found_lse, expected_lse, bound) <= 1.0);
         }
-        double s = get(scores, b, h, i, j);
+        double s = tensor_get(scores, b, h, i, j);
         double bound =
             s == -HUGE_VAL
                 ? 0.0
@@ -318,10 +220,10 @@ static void check_softmax(const struct tensor *scores, const struct tensor *weig
 /* Into a buffer of its own and in place, dense and padded, for a length. */
 static void softmax_of_length(const struct harness *harness, int64_t kv_len, int64_t padding, bool in_place)
 {
-    struct tensor scores = make_tensor(CLATTN_F32, 2, 3, 11, kv_len, padding);
-    struct tensor original = make_tensor(CLATTN_F32, 2, 3, 11, kv_len, padding);
-    struct tensor weights = make_tensor(CLATTN_F32, 2, 3, 11, kv_len, in_place ? padding : padding / 2);
-    struct tensor lse = make_tensor(CLATTN_F32, 2, 3, 11, 1, 0);
+    struct tensor scores = tensor_make(CLATTN_F32, 2, 3, 11, kv_len, padding);
+    struct tensor original = tensor_make(CLATTN_F32, 2, 3, 11, kv_len, padding);
+    struct tensor weights = tensor_make(CLATTN_F32, 2, 3, 11, kv_len, in_place ? padding : padding / 2);
+    struct tensor lse = tensor_make(CLATTN_F32, 2, 3, 11, 1, 0);
     clattn_plan *plan = NULL;
     clattn_softmax_desc desc;
     clattn_softmax_args args;
@@ -340,18 +242,18 @@ static void softmax_of_length(const struct harness *harness, int64_t kv_len, int
     harness_check(clattn_softmax_plan_create(harness->context, &desc, &plan, &error), &error, "softmax");
     clattn_softmax_args_init(&args, plan);
     assert_true(args.q_len == 11 && args.kv_len == kv_len);
-    args.scores = upload(harness, &scores);
-    args.weights = in_place ? args.scores : upload(harness, &weights);
-    args.lse = upload(harness, &lse);
+    args.scores = tensor_upload(harness, &scores);
+    args.weights = in_place ? args.scores : tensor_upload(harness, &weights);
+    args.lse = tensor_upload(harness, &lse);
     harness_check(clattn_softmax_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "softmax");
-    download(harness, &lse);
-    download(harness, in_place ? &scores : &weights);
+    tensor_download(harness, &lse);
+    tensor_download(harness, in_place ? &scores : &weights);
     check_softmax(&original, in_place ? &scores : &weights, &lse);
     clattn_plan_release(plan);
-    free_tensor(&scores);
-    free_tensor(&original);
-    free_tensor(&weights);
-    free_tensor(&lse);
+    tensor_free(&scores);
+    tensor_free(&original);
+    tensor_free(&weights);
+    tensor_free(&lse);
 }
 
 static void softmax_is_right(void **state)
@@ -369,7 +271,7 @@ static void softmax_is_right(void **state)
 static void softmax_refuses_to_overlap(void **state)
 {
     const struct harness *harness = *state;
-    struct tensor scores = make_tensor(CLATTN_F32, 1, 1, 8, 16, 0);
+    struct tensor scores = tensor_make(CLATTN_F32, 1, 1, 8, 16, 0);
     clattn_plan *plan = NULL;
     clattn_softmax_desc desc;
     clattn_softmax_args args;
@@ -379,10 +281,10 @@ static void softmax_refuses_to_overlap(void **state)
     desc.batch = desc.heads = 1;
     desc.q_len = 4;
     desc.kv_len = 16;
-    fill_tensor(&scores, 1.0, 1);
+    tensor_fill(&scores, 1.0, 1);
     harness_check(clattn_softmax_plan_create(harness->context, &desc, &plan, &error), &error, "softmax");
     clattn_softmax_args_init(&args, plan);
-    args.scores = args.weights = upload(harness, &scores);
+    args.scores = args.weights = tensor_upload(harness, &scores);
     args.weights.offset += 64;
     assert_int_equal(clattn_softmax_run(plan, harness->queue, &args, 0, NULL, NULL, &error),
                      CLATTN_ERROR_INVALID_BUFFER);
@@ -391,7 +293,7 @@ static void softmax_refuses_to_overlap(void **state)
     harness_check(clattn_softmax_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "apart");
     assert_int_equal(clFinish(harness->queue), CL_SUCCESS);
     clattn_plan_release(plan);
-    free_tensor(&scores);
+    tensor_free(&scores);
 }
 
 /* ---- weighted sum --------------------------------------------------------------------------------------------- */
@@ -437,11 +339,11 @@ static void run_sum(const struct harness *harness, const struct sum_case *c, str
     args.kv_len = c->k > 4 ? c->k - 3 : c->k;
     weights->extent[2] = output->extent[2] = args.q_len;
     weights->extent[3] = value->extent[2] = args.kv_len;
-    args.weights = upload(harness, weights);
-    args.value = upload(harness, value);
-    args.output = upload(harness, output);
+    args.weights = tensor_upload(harness, weights);
+    args.value = tensor_upload(harness, value);
+    args.output = tensor_upload(harness, output);
     harness_check(clattn_weighted_sum_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "weighted sum");
-    download(harness, output);
+    tensor_download(harness, output);
     clattn_plan_release(plan);
 }
 
@@ -451,19 +353,19 @@ static void check_sum(const struct sum_case *c, const struct tensor *weights, co
 {
     double relative = compare_epsilon(c->output) + 4.0 * 0x1p-23 * (1.0 + sqrt((double)weights->extent[3]) / 16.0);
 
-    FOR_EACH(output)
+    TENSOR_FOR_EACH(output)
     {
         double expected = 0.0;
         double magnitude = 0.0;
         for (int64_t k = 0; k < weights->extent[3]; ++k) {
-            double product = get(weights, b, h, i, k) * get(value, b, h / (c->h / c->g), k, j);
+            double product = tensor_get(weights, b, h, i, k) * tensor_get(value, b, h / (c->h / c->g), k, j);
             expected += product;
             magnitude += fabs(product);
         }
         double bound = relative * magnitude;
         if (fabs(expected) < compare_smallest_normal(c->output))
             bound += compare_smallest_normal(c->output);
-        double found = get(output, b, h, i, j);
+        double found = tensor_get(output, b, h, i, j);
         if (compare_share(c->output, found, expected, bound) > 1.0)
             fail_msg("weighted sum [%d,%d,%d,%d] of %d keys is %.9g: expected %.9g", (int)b, (int)h, (int)i, (int)j,
                      (int)weights->extent[3], found, expected);
@@ -474,16 +376,16 @@ static void weighted_sum_is_right(void **state)
 {
     for (size_t n = 0; n < sizeof sum_cases / sizeof *sum_cases; ++n) {
         const struct sum_case *c = &sum_cases[n];
-        struct tensor weights = make_tensor(CLATTN_F32, c->b, c->h, c->q, c->k, c->padding);
-        struct tensor value = make_tensor(c->value, c->b, c->g, c->k, c->v, c->padding);
-        struct tensor output = make_tensor(c->output, c->b, c->h, c->q, c->v, c->padding);
-        fill_tensor(&weights, 0.3, n);
-        fill_tensor(&value, 1.0, n + 100);
+        struct tensor weights = tensor_make(CLATTN_F32, c->b, c->h, c->q, c->k, c->padding);
+        struct tensor value = tensor_make(c->value, c->b, c->g, c->k, c->v, c->padding);
+        struct tensor output = tensor_make(c->output, c->b, c->h, c->q, c->v, c->padding);
+        tensor_fill(&weights, 0.3, n);
+        tensor_fill(&value, 1.0, n + 100);
         run_sum(*state, c, &weights, &value, &output);
         check_sum(c, &weights, &value, &output);
-        free_tensor(&weights);
-        free_tensor(&value);
-        free_tensor(&output);
+        tensor_free(&weights);
+        tensor_free(&value);
+        tensor_free(&output);
     }
 }
 
@@ -491,21 +393,21 @@ static void weighted_sum_is_right(void **state)
 static void weighted_sum_is_plain_arithmetic(void **state)
 {
     const struct sum_case c = {1, 1, 1, 4, 4, 70, CLATTN_F32, CLATTN_F32, 0};
-    struct tensor weights = make_tensor(CLATTN_F32, 1, 1, 4, 4, 0);
-    struct tensor value = make_tensor(CLATTN_F32, 1, 1, 4, 70, 0);
-    struct tensor output = make_tensor(CLATTN_F32, 1, 1, 4, 70, 0);
+    struct tensor weights = tensor_make(CLATTN_F32, 1, 1, 4, 4, 0);
+    struct tensor value = tensor_make(CLATTN_F32, 1, 1, 4, 70, 0);
+    struct tensor output = tensor_make(CLATTN_F32, 1, 1, 4, 70, 0);
 
-    fill_tensor(&weights, 1.0, 3);
-    fill_tensor(&value, 1.0, 4);
-    put(&weights, 0, 0, 1, 2, 0.0);
-    put(&value, 0, 0, 2, 66, (double)NAN);
-    put(&weights, 0, 0, 3, 0, (double)NAN);
+    tensor_fill(&weights, 1.0, 3);
+    tensor_fill(&value, 1.0, 4);
+    tensor_put(&weights, 0, 0, 1, 2, 0.0);
+    tensor_put(&value, 0, 0, 2, 66, (double)NAN);
+    tensor_put(&weights, 0, 0, 3, 0, (double)NAN);
     run_sum(*state, &c, &weights, &value, &output);
-    FOR_EACH(&output)
-    assert_true(isnan(get(&output, b, h, i, j)) == (j == 66 || i == 3));
-    free_tensor(&weights);
-    free_tensor(&value);
-    free_tensor(&output);
+    TENSOR_FOR_EACH(&output)
+    assert_true(isnan(tensor_get(&output, b, h, i, j)) == (j == 66 || i == 3));
+    tensor_free(&weights);
+    tensor_free(&value);
+    tensor_free(&output);
 }
 
 int main(void)
