@@ -6,7 +6,7 @@
  *
  *   base.h       the rules for all functions, status, errors, devices, contexts, tensors, buffers, plans
  *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
- *   primitive.h  its three stages on their own: scores, softmax, weighted sum
+ *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
  */
 #ifndef CLATTN_CLATTN_H
 #define CLATTN_CLATTN_H

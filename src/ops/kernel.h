@@ -64,6 +64,29 @@ struct cla_intermediate {
 void cla_step_intermediate(struct cla_step *step, const struct cla_problem *problem, const struct cla_intermediate *at);
 
 /*
+ * Where the outputs of partial attention, or their log-sum-exps, lie: a float tensor [parts, batch * q_heads, q_len,
+ * columns] in the workspace, or an operand of these extents. Where the step works on a slice, the workspace holds the
+ * slice alone, and head_stride and row_stride are within it.
+ */
+struct cla_partial {
+    bool in_workspace;
+    enum cla_operand operand;
+    int64_t start; /* floats from the beginning of the workspace */
+    int64_t part_stride;
+    int64_t head_stride;
+    int64_t row_stride;
+};
+
+/*
+ * The step that merges the parts into CLA_OUTPUT and, where the problem has it, CLA_LSE. There are as many parts as the
+ * run's kv_len cut every `split_keys`: none, where it is 0, gives an output of 0 and an lse of -inf. A part whose lse
+ * is -inf may have any output. Rows of the parts are not packed where those of the output are. `name`, unless NULL,
+ * receives the tile's name.
+ */
+clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *lse,
+                                 int64_t split_keys, struct cla_text *name, clattn_error *error);
+
+/*
  * The steps of the three primitives over the whole problem, for their own variants and for the unfused one. `stage` is
  * a clattn_scores_stage up to MASKED. `tile`, unless NULL, receives the tile's name.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The descriptors of softmax and of the weighted sum. */
+/* The descriptors of softmax, of the weighted sum and of the merge. */
 #include "problem/check.h"
 #include "problem/layout.h"
 #include "util/error.h"
@@ -66,4 +66,36 @@ clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *give
     CLA_TRY(cla_tensor_resolve(problem, CLA_VALUE, &desc.value, value, false, error));
     CLA_TRY(cla_check_dtype(CLA_OUTPUT, desc.output.dtype, CLA_DTYPES_FLOATING, error));
     return cla_tensor_resolve(problem, CLA_OUTPUT, &desc.output, output, true, error);
+}
+
+clattn_status cla_problem_from_merge(const clattn_merge_desc *given, struct cla_problem *problem, clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    clattn_merge_desc desc;
+    CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_merge_desc", error));
+    memset(problem, 0, sizeof *problem);
+    problem->operation = CLA_OP_MERGE;
+    problem->batch = desc.batch;
+    problem->q_heads = problem->kv_heads = desc.heads;
+    problem->q_len = desc.q_len;
+    CLA_TRY(check_sizes(problem, "heads", error));
+    CLA_TRY(cla_check_range("parts", desc.parts, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("value_dim", desc.value_dim, 1, CLA_MAX_LENGTH, error));
+    problem->kv_len = problem->mask_keys = desc.parts;
+    problem->value_dim = desc.value_dim;
+
+    /* Parts have five extents, of which batch and heads are one: they are dense. */
+    const clattn_layout dense = {desc.part, {0}};
+    const int64_t parts[4] = {desc.parts, desc.batch * desc.heads, desc.q_len, desc.value_dim};
+    const int64_t part_lse[4] = {desc.parts, desc.batch * desc.heads, desc.q_len, 1};
+    const int64_t output[4] = {desc.batch, desc.heads, desc.q_len, desc.value_dim};
+    const int64_t lse[4] = {desc.batch, desc.heads, desc.q_len, 1};
+    CLA_TRY(cla_check_dtype(CLA_PARTS, desc.part, CLA_DTYPES_FLOATING, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_PARTS, &dense, parts, false, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_PART_LSE, &dense_f32, part_lse, false, error));
+    CLA_TRY(cla_check_dtype(CLA_OUTPUT, desc.output.dtype, CLA_DTYPES_FLOATING, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_OUTPUT, &desc.output, output, true, error));
+    if (desc.lse)
+        CLA_TRY(cla_tensor_resolve(problem, CLA_LSE, &dense_f32, lse, true, error));
+    return CLATTN_SUCCESS;
 }

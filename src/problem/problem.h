@@ -49,8 +49,8 @@ enum cla_operand {
     CLA_POSITIONS,   /* append, rotary, sinusoidal */
     CLA_COS,         /* rotary */
     CLA_SIN,         /* rotary */
-    CLA_PARTS,       /* merge: outputs of the parts */
-    CLA_PART_LSE,    /* merge */
+    CLA_PARTS,       /* merge: outputs of the parts, [parts, batch * heads, q_len, value_dim] */
+    CLA_PART_LSE,    /* merge: [parts, batch * heads, q_len, 1] */
     CLA_INPUT,       /* rotary, sinusoidal, linear, layer */
     CLA_CONTEXT,     /* layer */
     CLA_WEIGHT,      /* linear */
@@ -81,10 +81,10 @@ struct cla_tensor {
 struct cla_problem {
     enum cla_operation operation;
     int64_t batch;
-    int64_t q_heads; /* softmax: heads */
+    int64_t q_heads; /* softmax, merge: heads */
     int64_t kv_heads;
     int64_t q_len;
-    int64_t kv_len;
+    int64_t kv_len;    /* merge: parts */
     int64_t head_dim;  /* 0 where the operation has none */
     int64_t value_dim; /* 0 where the operation has none */
     struct cla_tensor tensor[CLA_NUM_OPERANDS];
@@ -127,6 +127,7 @@ clattn_status cla_problem_from_softmax(const clattn_softmax_desc *desc, struct c
                                        clattn_error *error);
 clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *desc, struct cla_problem *problem,
                                             clattn_error *error);
+clattn_status cla_problem_from_merge(const clattn_merge_desc *desc, struct cla_problem *problem, clattn_error *error);
 
 /* The problem string of attention.h, for any operation ("softmax b1h8q512k512", ...). As snprintf. */
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size);

@@ -34,6 +34,11 @@ struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_ope
         tensor.extent[2] = run->q_len;
         tensor.extent[3] = run->kv_len;
         break;
+    case CLA_PARTS:
+    case CLA_PART_LSE:
+        tensor.extent[0] = run->kv_len;
+        tensor.extent[2] = run->q_len;
+        break;
     default:
         break;
     }
@@ -171,11 +176,17 @@ static clattn_status check_length(const char *name, int64_t length, int64_t most
     return CLATTN_SUCCESS;
 }
 
+/* What the arguments of an operation call the kv_len of a run. */
+static const char *kv_len_name(enum cla_operation operation)
+{
+    return operation == CLA_OP_MERGE ? "parts" : "kv_len";
+}
+
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     CLA_TRY(check_length("q_len", run->q_len, problem->q_len, error));
-    CLA_TRY(check_length("kv_len", run->kv_len, problem->kv_len, error));
+    CLA_TRY(check_length(kv_len_name(problem->operation), run->kv_len, problem->kv_len, error));
     CLA_TRY(check_length("q_total", run->q_total, problem->q_total, error));
     CLA_TRY(check_length("kv_total", run->kv_total, problem->kv_total, error));
     if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR && run->kv_len != problem->kv_len)

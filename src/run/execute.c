@@ -33,8 +33,8 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
             break;
         }
         case CLA_ARG_PLACE:
-            arg.value.view.s[0] = (cl_long)(buffer->offset / sizeof(cl_float)) -
-                                  step->first_head * arg.value.view.s[2] - step->first_row * arg.value.view.s[3];
+            arg.value.view.s[0] += (cl_long)(buffer->offset / sizeof(cl_float)) -
+                                   step->first_head * arg.value.view.s[2] - step->first_row * arg.value.view.s[3];
             size = sizeof(cl_long4);
             break;
         case CLA_ARG_SLICE:

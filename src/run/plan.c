@@ -141,8 +141,14 @@ void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, 
 
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride)
 {
+    cla_step_workspace_from(step, 0, batch_stride, head_stride, row_stride);
+}
+
+void cla_step_workspace_from(struct cla_step *step, int64_t start, int64_t batch_stride, int64_t head_stride,
+                             int64_t row_stride)
+{
     next_arg(step, CLA_ARG_WORKSPACE);
-    next_arg(step, CLA_ARG_PLACE)->value.view = view4(0, batch_stride, head_stride, row_stride);
+    next_arg(step, CLA_ARG_PLACE)->value.view = view4(start, batch_stride, head_stride, row_stride);
 }
 
 void cla_step_slice(struct cla_step *step)

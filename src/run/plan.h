@@ -112,6 +112,8 @@ clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t fir
 /* Append arguments to a step, in the order of the kernel's parameters. */
 void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand);
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
+void cla_step_workspace_from(struct cla_step *step, int64_t start, int64_t batch_stride, int64_t head_stride,
+                             int64_t row_stride); /* `start`: floats from the beginning of the workspace */
 void cla_step_slice(struct cla_step *step);
 void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind); /* Q_LEN to OFFSET */
 void cla_step_int(struct cla_step *step, int64_t value);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Merge of partial states, numerically stable: attention over all keys from attention over parts of them.
+ *
+ *   O[b,h,i] = sum over k of e^(L_k - m) O_k[b,h,i] / sum over k of e^(L_k - m)   L = m + ln sum over k of e^(L_k - m)
+ *
+ * m being the largest L_k. A part with L_k = -inf is left out: its output is not read.
+ *
+ *   parts [parts, b * heads + h, q_len, value_dim]   part_lse [parts, b * heads + h, q_len] f32
+ *   output [b, heads, q_len, value_dim]   lse [b, heads, q_len] f32
+ *
+ * There are as many parts as kv_len keys cut every split_keys. Within attention a batch may have fewer rows, and rows of
+ * output and lse may be packed; those of the parts are not. A work-group owns one row; a work-item takes every
+ * CLA_GROUP_SIZE-th vector of CLA_LANES columns, CLA_BLOCK of them at a time so that a weight is computed once for all, and
+ * of the columns left over at the end every CLA_GROUP_SIZE-th. All work-items find the weights for themselves: no local memory,
+ * no barrier.
+ *
+ *   CLA_GROUP_SIZE   work-items a group, 1 or more
+ *   CLA_PART_TYPE    what the outputs of the parts are stored in, as in types.cl
+ *   CLA_LSE          1: write lse
+ */
+#if !defined(CLA_GROUP_SIZE) || !defined(CLA_PART_TYPE) || !defined(CLA_LSE)
+#error "merge.cl: a parameter is not defined"
+#endif
+
+#define LOG2E     1.44269504088896340736f
+#define CLA_BLOCK 4
+
+/* Parts that are summed on their own: one sum of all would gather an error that grows with their number. */
+#define RUN 64
+
+#define part_t CLA_JOIN(CLA_STORE_, CLA_PART_TYPE)
+#define load_part(p, i) CLA_JOIN(CLA_LOAD_, CLA_PART_TYPE)(p, i)
+#if CLA_PART_TYPE == 0
+#define load_parts(p) vec_load(p)
+#elif CLA_PART_TYPE == 1
+#define load_parts(p) CLA_JOIN(vload_half, CLA_LANES)(0, p)
+#else
+#define load_parts(p) as_vec(CLA_JOIN(convert_uint, CLA_LANES)(CLA_JOIN(vload, CLA_LANES)(0, p)) << 16)
+#endif
+
+/* The largest log-sum-exp of a row's parts, x, and the sum of the powers of the differences from it, y. */
+static inline float2 largest_and_sum(__global const float *part_lse, long stride, int parts)
+{
+    /* The least finite number stands for "no part yet": -inf would make -inf - -inf where all are left out. */
+    float largest = -FLT_MAX;
+    for (int k = 0; k < parts; k++)
+        largest = fmax(largest, part_lse[k * stride]);
+    float sum = 0.0f;
+    for (int k0 = 0; k0 < parts; k0 += RUN) {
+        const int end = min(parts, k0 + RUN);
+        float run = 0.0f;
+        for (int k = k0; k < end; k++)
+            run += exp2((part_lse[k * stride] - largest) * LOG2E);
+        sum += run;
+    }
+    return (float2)(largest, sum);
+}
+
+__kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
+merge(__global const part_t *parts_output, long4 parts_view, __global const float *part_lse, long4 part_lse_view,
+      __global output_t *output, long4 output_view, __global float *lse, long4 lse_view, int q_heads, int value_dim,
+      int split_keys, int4 slice, CLA_SEMANTICS_PARAMS)
+{
+    const int item = (int)get_local_id(0);
+    const int rows = max(1, min(q_len, slice.y + slice.z) - slice.y);
+    const uint2 row = divide((uint)get_group_id(0), (uint)rows);
+    const int b_h = slice.x + (int)row.x;
+    const uint2 head = divide((uint)b_h, (uint)q_heads);
+    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    const int h = (int)head.y;
+    const int i = slice.y + (int)row.y;
+    const int exists = i < min(batch.q_len, slice.y + slice.z);
+    const int parts = exists ? (kv_len + split_keys - 1) / split_keys : 0;
+    const int columns = exists ? value_dim : 0;
+    const int vectors_end = columns / CLA_LANES * CLA_LANES;
+    const int step = CLA_GROUP_SIZE * CLA_LANES;
+    __global const part_t *from = parts_output + view_row(parts_view, 0, b_h, i);
+    __global const float *logs = part_lse + view_row(part_lse_view, 0, b_h, i);
+    const long to = query_row(output_view, batch, h, i);
+
+    const float2 all = largest_and_sum(logs, part_lse_view.y, parts);
+    const float inverse = all.y == 0.0f ? 0.0f : 1.0f / all.y;
+
+    for (int c0 = item * CLA_LANES; c0 < vectors_end; c0 += CLA_BLOCK * step) {
+        vec_t total[CLA_BLOCK];
+#pragma unroll
+        for (int n = 0; n < CLA_BLOCK; n++)
+            total[n] = (vec_t)(0.0f);
+        for (int k0 = 0; k0 < parts; k0 += RUN) {
+            const int end = min(parts, k0 + RUN);
+            vec_t run[CLA_BLOCK];
+#pragma unroll
+            for (int n = 0; n < CLA_BLOCK; n++)
+                run[n] = (vec_t)(0.0f);
+            for (int k = k0; k < end; k++) {
+                const float log_sum = logs[k * part_lse_view.y];
+                if (log_sum == -INFINITY)
+                    continue;
+                const vec_t weight = vec_exp2((vec_t)((log_sum - all.x) * LOG2E));
+#pragma unroll
+                for (int n = 0; n < CLA_BLOCK; n++) {
+                    if (c0 + n * step < vectors_end)
+                        run[n] += weight * load_parts(from + k * parts_view.y + c0 + n * step);
+                }
+            }
+#pragma unroll
+            for (int n = 0; n < CLA_BLOCK; n++)
+                total[n] += run[n];
+        }
+#pragma unroll
+        for (int n = 0; n < CLA_BLOCK; n++) {
+            float lane[CLA_LANES];
+            vec_store(total[n] * inverse, lane);
+            for (int c = 0; c < CLA_LANES && c0 + n * step < vectors_end; c++)
+                store_output(output, to + c0 + n * step + c, lane[c]);
+        }
+    }
+    for (int c = vectors_end + item; c < columns; c += CLA_GROUP_SIZE) {
+        float total = 0.0f;
+        for (int k0 = 0; k0 < parts; k0 += RUN) {
+            const int end = min(parts, k0 + RUN);
+            float run = 0.0f;
+            for (int k = k0; k < end; k++) {
+                const float log_sum = logs[k * part_lse_view.y];
+                if (log_sum != -INFINITY)
+                    run += exp2((log_sum - all.x) * LOG2E) * load_part(from, k * parts_view.y + c);
+            }
+            total += run;
+        }
+        store_output(output, to + c, total * inverse);
+    }
+#if CLA_LSE
+    if (item == 0 && exists)
+        lse[query_row(lse_view, batch, h, i)] = all.x + log(all.y);
+#endif
+}
