@@ -59,7 +59,7 @@ CLA_DEFINE_ACROSS_ROW(max, fmax(all, theirs))
 CLA_DEFINE_ACROSS_ROW(sum, all + theirs)
 
 /* Scores of one key against this work-item's four rows: bias added, excluded ones -inf. Notes in `seen` who is seen. */
-static inline float4 finish_scores(float4 s, int cut, struct batch batch, int h, int i, int j, const int2 visible[4],
+static inline float4 finish_scores(float4 s, int cut, const struct batch *batch, int h, int i, int j, const int2 visible[4],
                                    __local int *seen, CLA_SEMANTICS_PARAMS)
 {
     float row[4] = {s.x, s.y, s.z, s.w};
@@ -91,19 +91,20 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     const uint2 row_tile = divide((uint)get_group_id(0), (uint)row_tiles);
     const uint2 head = divide(row_tile.x, (uint)q_heads);
     const int tile = row_tiles - 1 - (int)row_tile.y;
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int g = h / heads_per_kv;
     const int i0 = tile * CLA_TILE_Q;
     const int i = i0 + 4 * y;
 
-    const int2 first = visible_keys(batch, i0, CLA_SEMANTICS);
-    const int2 last = visible_keys(batch, max(i0, min(i0 + CLA_TILE_Q, batch.q_len) - 1), CLA_SEMANTICS);
+    const int2 first = visible_keys(&batch, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(&batch, max(i0, min(i0 + CLA_TILE_Q, batch.q_len) - 1), CLA_SEMANTICS);
     const int2 some = i0 < batch.q_len ? visible_to_some(first, last) : (int2)(0);
     const int2 all = visible_to_all(first, last);
     int2 visible[4];
     for (int r = 0; r < 4; r++)
-        visible[r] = visible_keys(batch, i + r, CLA_SEMANTICS);
+        visible[r] = visible_keys(&batch, i + r, CLA_SEMANTICS);
 
     float4 out[PIECES][4];
     UNROLL_PIECES
@@ -122,7 +123,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
 #endif
 
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
-        const int cut = classify(batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL;
+        const int cut = classify(&batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL;
         for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
             seen[j] = 0;
 
@@ -130,8 +131,8 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += CLA_CHUNK) {
             __local float *rows = scratch;
             __local float *columns = scratch + CLA_CHUNK * CLA_TILE_Q;
-            stage_query(rows, query, query_view, batch, h, i0, batch.q_len, d0, CLA_HEAD_DIM, item, CLA_PLACES);
-            stage_key(columns, key, key_view, batch, g, j0, some.y, d0, CLA_HEAD_DIM, item, CLA_PLACES);
+            stage_query(rows, query, query_view, &batch, h, i0, batch.q_len, d0, CLA_HEAD_DIM, item, CLA_PLACES);
+            stage_key(columns, key, key_view, &batch, g, j0, some.y, d0, CLA_HEAD_DIM, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
             block_product(s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
             barrier(CLK_LOCAL_MEM_FENCE);
@@ -140,7 +141,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         float4 tile_max = largest;
         for (int c = 0; c < 4; c++) {
             const int j = 4 * x + c;
-            s[c] = finish_scores(capped(scale * s[c]), cut, batch, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
+            s[c] = finish_scores(capped(scale * s[c]), cut, &batch, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
             tile_max = fmax(tile_max, s[c]);
         }
         tile_max = across_row_max(tile_max, scratch, x, y);
@@ -158,7 +159,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
 
         UNROLL_PIECES
         for (int piece = 0; piece < PIECES; piece++) {
-            stage_value(scratch, value, value_view, batch, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
+            stage_value(scratch, value, value_view, &batch, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
                         item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
@@ -184,13 +185,13 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
                 const int column = piece * CLA_TILE_KV + 4 * x + c;
                 const float4 o = out[piece][c] * inverse;
                 if (column < CLA_VALUE_DIM)
-                    store_output(output, query_row(output_view, batch, h, i + r) + column,
+                    store_output(output, query_row(output_view, &batch, h, i + r) + column,
                                  r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
             }
         }
 #if CLA_LSE
         if (x == 0)
-            lse[query_row(lse_view, batch, h, i + r)] = row_max[r] + log(row_sum[r]);
+            lse[query_row(lse_view, &batch, h, i + r)] = row_max[r] + log(row_sum[r]);
 #endif
     }
 }

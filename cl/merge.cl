@@ -67,7 +67,8 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
     const uint2 row = divide((uint)get_group_id(0), (uint)rows);
     const int b_h = slice.x + (int)row.x;
     const uint2 head = divide((uint)b_h, (uint)q_heads);
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int i = slice.y + (int)row.y;
     const int exists = i < min(batch.q_len, slice.y + slice.z);
@@ -77,7 +78,7 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
     const int step = CLA_GROUP_SIZE * CLA_LANES;
     __global const part_t *from = parts_output + view_row(parts_view, 0, b_h, i);
     __global const float *logs = part_lse + view_row(part_lse_view, 0, b_h, i);
-    const long to = query_row(output_view, batch, h, i);
+    const long to = query_row(output_view, &batch, h, i);
 
     const float2 all = largest_and_sum(logs, part_lse_view.y, parts);
     const float inverse = all.y == 0.0f ? 0.0f : 1.0f / all.y;
@@ -132,6 +133,6 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
     }
 #if CLA_LSE
     if (item == 0 && exists)
-        lse[query_row(lse_view, batch, h, i)] = all.x + log(all.y);
+        lse[query_row(lse_view, &batch, h, i)] = all.x + log(all.y);
 #endif
 }

@@ -34,16 +34,17 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
     const uint2 head = divide((uint)slice.x + row_tile.x, (uint)q_heads);
     const int j0 = (int)key_tile.y * CLA_TILE_KV;
     const int i0 = slice.y + (int)row_tile.y * CLA_TILE_Q;
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int g = h / heads_per_kv;
     const int row_end = min(batch.q_len, slice.y + slice.z);
 
     int needed = i0 < row_end;
 #if CLA_STAGE == 3
-    const int2 first = visible_keys(batch, i0, CLA_SEMANTICS);
-    const int2 last = visible_keys(batch, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
-    needed = needed && classify(batch, j0, min(j0 + CLA_TILE_KV, kv_len), visible_to_some(first, last),
+    const int2 first = visible_keys(&batch, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(&batch, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
+    needed = needed && classify(&batch, j0, min(j0 + CLA_TILE_KV, kv_len), visible_to_some(first, last),
                                 visible_to_all(first, last), CLA_PLACES) != CLA_EMPTY;
 #endif
 
@@ -51,8 +52,8 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
     float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
     if (needed) { /* the same for the whole group */
         for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
-            stage_query(rows, query, query_view, batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
-            stage_key(columns, key, key_view, batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
+            stage_query(rows, query, query_view, &batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
+            stage_key(columns, key, key_view, &batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
             block_product(sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
             barrier(CLK_LOCAL_MEM_FENCE);
@@ -66,7 +67,7 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
         if (i >= row_end)
             break;
 #if CLA_STAGE == 3
-        const int2 visible = visible_keys(batch, i, CLA_SEMANTICS);
+        const int2 visible = visible_keys(&batch, i, CLA_SEMANTICS);
 #endif
         for (int c = 0; c < 4; c++) {
             const int j = j0 + 4 * x + c;
@@ -75,7 +76,7 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
             const float4 column = sum[c];
             float s = r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w;
 #if CLA_STAGE == 3
-            s = keep(batch, h, i, j, visible, CLA_SEMANTICS) ? s + bias(batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
+            s = keep(&batch, h, i, j, visible, CLA_SEMANTICS) ? s + bias(&batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
 #endif
             scores[view_row(scores_view, batch.index, h, i) + j] = s;
         }

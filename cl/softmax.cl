@@ -57,7 +57,8 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
     const uint2 row = divide((uint)get_group_id(0), (uint)rows);
     const uint2 head = divide((uint)slice.x + row.x, (uint)q_heads);
     const int i = slice.y + (int)row.y;
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int exists = i < min(batch.q_len, slice.y + slice.z);
     __global const float *from = scores + view_row(scores_view, batch.index, h, i);
@@ -118,6 +119,6 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
         to[j] *= inverse;
 #if CLA_LSE
     if (item == 0 && exists)
-        lse[query_row(lse_view, batch, h, i)] = largest + log(sum);
+        lse[query_row(lse_view, &batch, h, i)] = largest + log(sum);
 #endif
 }

@@ -33,19 +33,20 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
     const uint2 head = divide((uint)slice.x + row_tile.x, (uint)q_heads);
     const int column0 = (int)column_tile.y * CLA_TILE_KV;
     const int i0 = slice.y + (int)row_tile.y * CLA_TILE_Q;
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h = (int)head.y;
     const int g = h / heads_per_kv;
     const int row_end = min(batch.q_len, slice.y + slice.z);
 
-    const int2 first = visible_keys(batch, i0, CLA_SEMANTICS);
-    const int2 last = visible_keys(batch, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
+    const int2 first = visible_keys(&batch, i0, CLA_SEMANTICS);
+    const int2 last = visible_keys(&batch, max(i0, min(i0 + CLA_TILE_Q, row_end) - 1), CLA_SEMANTICS);
     const int2 some = i0 < row_end ? visible_to_some(first, last) : (int2)(0);
     const int2 all = visible_to_all(first, last);
 
     float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
-        const int cut = classify(batch, j0, min(j0 + CLA_TILE_KV, kv_len), some, all, CLA_PLACES) != CLA_FULL;
+        const int cut = classify(&batch, j0, min(j0 + CLA_TILE_KV, kv_len), some, all, CLA_PLACES) != CLA_FULL;
         for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
             seen[j] = 0;
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -56,13 +57,13 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
             float w = 0.0f;
             if (i0 + r < row_end && j0 + j < kv_len) {
                 w = weights[view_row(weights_view, batch.index, h, i0 + r) + j0 + j];
-                if (cut && keep(batch, h, i0 + r, j0 + j, visible_keys(batch, i0 + r, CLA_SEMANTICS), CLA_SEMANTICS))
+                if (cut && keep(&batch, h, i0 + r, j0 + j, visible_keys(&batch, i0 + r, CLA_SEMANTICS), CLA_SEMANTICS))
                     atomic_or(&seen[j], 1);
             }
             rows[j * CLA_TILE_Q + r] = w;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        stage_value(columns, value, value_view, batch, g, j0, min(some.y, kv_len), column0, value_dim, cut, seen, item,
+        stage_value(columns, value, value_view, &batch, g, j0, min(some.y, kv_len), column0, value_dim, cut, seen, item,
                     CLA_PLACES);
         barrier(CLK_LOCAL_MEM_FENCE);
         block_product(sum, rows, columns, CLA_TILE_KV, x, y);
@@ -78,7 +79,7 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
             if (column >= value_dim)
                 break;
             const float4 o = sum[c];
-            store_output(output, query_row(output_view, batch, h, i) + column,
+            store_output(output, query_row(output_view, &batch, h, i) + column,
                          r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
         }
     }

@@ -71,7 +71,7 @@ CLA_DEFINE_FETCH(value)
  * outermost. Rows from `end` on and dims from `dim` on are 0.
  */
 #define CLA_DEFINE_STAGE(name, rows_of_tile, row_at)                                                                           \
-    static inline void stage_##name(__local float *tile, __global const name##_t *p, long4 view, struct batch batch,   \
+    static inline void stage_##name(__local float *tile, __global const name##_t *p, long4 view, const struct batch *batch,   \
                                     int h, int row0, int end, int d0, int dim, int item, CLA_PLACES_PARAMS)            \
     {                                                                                                                  \
         for (int e = item; e < rows_of_tile * (CLA_CHUNK / 4); e += CLA_GROUP) {                                       \
@@ -96,7 +96,7 @@ CLA_DEFINE_STAGE(key, CLA_TILE_KV, key_row(view, batch, h, row0 + row, CLA_PLACE
  * 0, and so are those whose `seen` is 0 where `cut` is not 0: what nobody sees must not reach a product, not even
  * multiplied by 0.
  */
-static inline void stage_value(__local float *tile, __global const value_t *p, long4 view, struct batch batch, int g,
+static inline void stage_value(__local float *tile, __global const value_t *p, long4 view, const struct batch *batch, int g,
                                int j0, int end, int column0, int dim, int cut, __local const int *seen, int item,
                                CLA_PLACES_PARAMS)
 {

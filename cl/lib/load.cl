@@ -2,7 +2,7 @@
 /*
  * Where the rows of a batch lie: the one home of lengths, packed sequences, circular and paged caches. A kernel asks
  *
- *   batch_of(b, PLACES)           what batch b of this run is, once a work-group
+ *   batch_of(&batch, b)           what batch b of this run is, once a work-group
  *   query_row(view, batch, h, i)  the element where row i of its queries begins, for outputs and lse as well
  *   key_row(view, batch, g, j)    the same for key j, and value_row for its value
  *   key_run(batch, j, end)        how many rows from key j on follow at the view's row stride
@@ -75,42 +75,41 @@ static inline int2 packed_rows(long begin, long end, int most, int total)
     return (int2)((int)first, (int)clamp(min(end, (long)total) - first, 0L, (long)most));
 }
 
-static inline struct batch batch_of(int b, CLA_PLACES_PARAMS)
+static inline void batch_of(struct batch *batch, int b, CLA_PLACES_PARAMS)
 {
-    struct batch batch = {b, q_len, 0, kv_len, 0};
+    *batch = (struct batch){b, q_len, 0, kv_len, 0};
     /* The first launch of a plan has no buffers and lengths of 0. */
 #if CLA_Q_CU_LENGTHS
     if (q_len > 0) {
         const long at = q_cu_view.x + b;
         const int2 rows = packed_rows(q_cu_lengths[at], q_cu_lengths[at + 1], q_len, q_total);
-        batch.q_row = rows.x;
-        batch.q_len = rows.y;
+        batch->q_row = rows.x;
+        batch->q_len = rows.y;
     }
 #endif
 #if CLA_KV_CU_LENGTHS
     if (kv_len > 0) {
         const long at = kv_cu_view.x + b;
         const int2 rows = packed_rows(kv_cu_lengths[at], kv_cu_lengths[at + 1], kv_len, kv_total);
-        batch.kv_row = rows.x;
-        batch.kv_len = rows.y;
+        batch->kv_row = rows.x;
+        batch->kv_len = rows.y;
     }
 #endif
 #if CLA_LENGTHS
     if (kv_len > 0) {
         const long length = max(0L, (long)kv_lengths[kv_lengths_view.x + b]);
-        batch.kv_len = (int)min(length, (long)kv_len);
+        batch->kv_len = (int)min(length, (long)kv_len);
         if (CLA_STORAGE == 1 && length > kv_len) {
             const long laps = length / kv_len;
-            batch.kv_row = (int)(length - laps * kv_len);
+            batch->kv_row = (int)(length - laps * kv_len);
         }
     }
 #endif
-    return batch;
 }
 
-static inline long query_row(long4 view, struct batch batch, int h, int i)
+static inline long query_row(long4 view, const struct batch *batch, int h, int i)
 {
-    return view_row(view, batch.index, h, batch.q_row + i);
+    return view_row(view, batch->index, h, batch->q_row + i);
 }
 
 #if CLA_STORAGE == 2
@@ -121,41 +120,41 @@ static inline int block_of(int page, int b, CLA_PLACES_PARAMS)
 #endif
 
 /* Of a key in a block that the pool does not have, a row of another block: such a key is excluded, but may be read. */
-static inline long key_row(long4 view, struct batch batch, int g, int j, CLA_PLACES_PARAMS)
+static inline long key_row(long4 view, const struct batch *batch, int g, int j, CLA_PLACES_PARAMS)
 {
 #if CLA_STORAGE == 2
     const uint2 place = divide((uint)j, (uint)pages.x);
-    const int block = clamp(block_of((int)place.x, batch.index, CLA_PLACES), 0, pages.y - 1);
+    const int block = clamp(block_of((int)place.x, batch->index, CLA_PLACES), 0, pages.y - 1);
     return view_row(view, block, g, (int)place.y);
 #elif CLA_STORAGE == 1
-    const int row = batch.kv_row - kv_len + j; /* below 0 until the rows wrap */
-    return view_row(view, batch.index, g, row < 0 ? row + kv_len : row);
+    const int row = batch->kv_row - kv_len + j; /* below 0 until the rows wrap */
+    return view_row(view, batch->index, g, row < 0 ? row + kv_len : row);
 #else
-    return view_row(view, batch.index, g, batch.kv_row + j);
+    return view_row(view, batch->index, g, batch->kv_row + j);
 #endif
 }
 
 #define value_row key_row
 
-static inline int key_run(struct batch batch, int j, int end, CLA_PLACES_PARAMS)
+static inline int key_run(const struct batch *batch, int j, int end, CLA_PLACES_PARAMS)
 {
 #if CLA_STORAGE == 2
     const uint2 place = divide((uint)j, (uint)pages.x);
     return min(end - j, pages.x - (int)place.y);
 #elif CLA_STORAGE == 1
-    const int until_wrap = kv_len - batch.kv_row - j;
+    const int until_wrap = kv_len - batch->kv_row - j;
     return until_wrap > 0 ? min(end - j, until_wrap) : end - j;
 #else
     return end - j;
 #endif
 }
 
-static inline int pages_exist(struct batch batch, int j, int end, CLA_PLACES_PARAMS)
+static inline int pages_exist(const struct batch *batch, int j, int end, CLA_PLACES_PARAMS)
 {
 #if CLA_STORAGE == 2
     const int last = (int)((uint)(end - 1) / (uint)pages.x);
     for (int page = (int)((uint)j / (uint)pages.x); page <= last; page++) {
-        const int block = block_of(page, batch.index, CLA_PLACES);
+        const int block = block_of(page, batch->index, CLA_PLACES);
         if (block < 0 || block >= pages.y)
             return 0;
     }

@@ -81,20 +81,20 @@
 enum { CLA_EMPTY, CLA_CUT, CLA_FULL };
 
 #if CLA_BAND || CLA_ALIBI || CLA_RELATIVE
-static inline long position_of(struct batch batch, int i, CLA_SEMANTICS_PARAMS)
+static inline long position_of(const struct batch *batch, int i, CLA_SEMANTICS_PARAMS)
 {
-    return i + (CLA_BOTTOM_RIGHT ? (long)(batch.kv_len - batch.q_len) : offset);
+    return i + (CLA_BOTTOM_RIGHT ? (long)(batch->kv_len - batch->q_len) : offset);
 }
 #endif
 
-static inline int2 visible_keys(struct batch batch, int i, CLA_SEMANTICS_PARAMS)
+static inline int2 visible_keys(const struct batch *batch, int i, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_BAND
     const long p = position_of(batch, i, CLA_SEMANTICS);
-    const long end = batch.kv_len;
+    const long end = batch->kv_len;
     return (int2)((int)clamp(p - left, 0L, end), (int)clamp(p + right + 1, 0L, end));
 #else
-    return (int2)(0, batch.kv_len);
+    return (int2)(0, batch->kv_len);
 #endif
 }
 
@@ -105,25 +105,25 @@ static inline long mask_index(int b, int h, int i, int j, long4 mask_view, int2 
 }
 #endif
 
-static inline int keep(struct batch batch, int h, int i, int j, int2 visible, CLA_SEMANTICS_PARAMS)
+static inline int keep(const struct batch *batch, int h, int i, int j, int2 visible, CLA_SEMANTICS_PARAMS)
 {
-    int kept = j >= visible.x && j < visible.y && i < batch.q_len;
+    int kept = j >= visible.x && j < visible.y && i < batch->q_len;
 #if CLA_STORAGE == 2
     kept = kept && pages_exist(batch, j, j + 1, CLA_PLACES);
 #endif
 #if CLA_MASK == 1
-    kept = kept && j < mask_keys.y && mask[mask_index(batch.index, h, i, j, mask_view, mask_keys)] != 0;
+    kept = kept && j < mask_keys.y && mask[mask_index(batch->index, h, i, j, mask_view, mask_keys)] != 0;
 #elif CLA_MASK == 2
-    kept = kept && j < mask_keys.y && load_mask(mask, mask_index(batch.index, h, i, j, mask_view, mask_keys)) != -INFINITY;
+    kept = kept && j < mask_keys.y && load_mask(mask, mask_index(batch->index, h, i, j, mask_view, mask_keys)) != -INFINITY;
 #endif
     return kept;
 }
 
 /* Reads the mask, so only for a pair that keep() lets through. */
-static inline float mask_bias(struct batch batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+static inline float mask_bias(const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_MASK == 2
-    return load_mask(mask, mask_index(batch.index, h, i, j, mask_view, mask_keys));
+    return load_mask(mask, mask_index(batch->index, h, i, j, mask_view, mask_keys));
 #else
     return 0.0f;
 #endif
@@ -131,7 +131,7 @@ static inline float mask_bias(struct batch batch, int h, int i, int j, CLA_SEMAN
 
 #if CLA_ALIBI || CLA_RELATIVE
 /* The position of a query as far as biases can tell: farther away than any key is, it counts as 2^30. */
-static inline int near_position(struct batch batch, int i, CLA_SEMANTICS_PARAMS)
+static inline int near_position(const struct batch *batch, int i, CLA_SEMANTICS_PARAMS)
 {
     return (int)clamp(position_of(batch, i, CLA_SEMANTICS), -(1L << 30), 1L << 30);
 }
@@ -145,7 +145,7 @@ static inline float relative_bias_at(int h, int distance, CLA_SEMANTICS_PARAMS)
 }
 #endif
 
-static inline float position_bias(struct batch batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+static inline float position_bias(const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
     float sum = 0.0f;
 #if CLA_ALIBI || CLA_RELATIVE
@@ -160,7 +160,7 @@ static inline float position_bias(struct batch batch, int h, int i, int j, CLA_S
     return sum;
 }
 
-static inline float bias(struct batch batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+static inline float bias(const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
     return mask_bias(batch, h, i, j, CLA_SEMANTICS) + position_bias(batch, h, i, j, CLA_SEMANTICS);
 }
@@ -186,7 +186,7 @@ static inline int2 visible_to_all(int2 first_row, int2 last_row)
     return (int2)(last_row.x, first_row.y);
 }
 
-static inline int classify(struct batch batch, int j, int end, int2 some, int2 all, CLA_PLACES_PARAMS)
+static inline int classify(const struct batch *batch, int j, int end, int2 some, int2 all, CLA_PLACES_PARAMS)
 {
     if (j >= some.y || end <= some.x)
         return CLA_EMPTY;
