@@ -27,8 +27,8 @@
  * Few queries leave most lanes idle and most cores without work. So for these
  *
  *   CLA_PACK    rows are those of all query heads of a key/value head, head by head: keys and values are read once for all
- *   CLA_SPLIT   keys are split over work-groups, CLA_SPLIT keys each, numbered innermost; each group writes its own output
- *               and lse as part [part, b, q_heads, q_len, ..] in f32, which merge.cl makes one. The first has the sink.
+ *   CLA_SPLIT   keys are split over work-groups, split_keys each, numbered innermost; each group writes its own output and
+ *               lse as part [part, b, q_heads, q_len, ..] in f32, which merge.cl makes one. The first has the sink.
  *
  * Work-groups alternate between the lightest and the heaviest query tile left of a head, so that every contiguous range of
  * groups, which is what a CPU's thread takes at a time, has about the same work under causality.
@@ -38,8 +38,7 @@
  *   CLA_BLOCK                     keys and dims a register block, a divisor of CLA_KEYS
  *   CLA_KEYS                      keys a tile
  *   CLA_LSE                       1: write lse
- *   CLA_PACK                      0 or 1
- *   CLA_SPLIT                     0: keys are not split; else a multiple of CLA_KEYS
+ *   CLA_PACK, CLA_SPLIT           0 or 1
  *
  * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for copied keys and
  * values, 4 CLA_KEYS (CLA_HEAD_DIM + CLA_VALUE_DIM).
@@ -84,7 +83,7 @@
 #if CLA_SPLIT
 #define result_t float
 #define store_result(p, i, x) ((p)[i] = (x))
-#define SPLIT_PARAMS , long part_stride, long lse_part_stride
+#define SPLIT_PARAMS , int split_keys, long part_stride, long lse_part_stride
 #else
 #define result_t output_t
 #define store_result store_output
@@ -200,7 +199,7 @@ struct rows {
 };
 
 /* Mask and exclusions of a cut tile, lane by lane. seen[k]: some row sees key k. */
-static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, struct batch batch, int j0, int count,
+static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, const struct batch *batch, int j0, int count,
                        CLA_SEMANTICS_PARAMS)
 {
     for (int k = 0; k < count; k++) {
@@ -220,7 +219,7 @@ static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, struct
 
 /* tile[count][dim] as floats. */
 #define DEFINE_COPY(name, dim)                                                                                         \
-    static void copy_##name##s(float *tile, __global const name##_t *from, long4 view, struct batch batch, int g,      \
+    static void copy_##name##s(float *tile, __global const name##_t *from, long4 view, const struct batch *batch, int g,      \
                                int j0, int count, CLA_PLACES_PARAMS)                                                   \
     {                                                                                                                  \
         for (int k = 0; k < count; k++, tile += dim) {                                                                 \
@@ -242,7 +241,7 @@ DEFINE_COPY(value, CLA_VALUE_DIM)
 
 #if CLA_ALIBI || CLA_RELATIVE
 /* Adds ALiBi and the relative bias to the scores of a tile. */
-WIDE static void add_position_bias(vec_t *scores, const struct rows *rows, struct batch batch, int j0, int count,
+WIDE static void add_position_bias(vec_t *scores, const struct rows *rows, const struct batch *batch, int j0, int count,
                                    CLA_SEMANTICS_PARAMS)
 {
     int position[ROWS];
@@ -293,7 +292,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 
     uint group = (uint)get_group_id(0);
 #if CLA_SPLIT
-    const uint2 split = divide(group, (uint)max(1, (kv_len + CLA_SPLIT - 1) / CLA_SPLIT));
+    const uint2 split = divide(group, (uint)max(1, (kv_len + split_keys - 1) / split_keys));
     const int part = (int)split.y;
     group = split.x;
 #endif
@@ -302,7 +301,8 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     const uint2 turn = divide(group, (uint)row_tiles);
     const uint2 head = divide(turn.x, (uint)(q_heads / heads));
     const int tile = (int)(turn.y & 1 ? (uint)row_tiles - 1 - turn.y / 2 : turn.y / 2);
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h0 = (int)head.y * heads;
     const int g = h0 / heads_per_kv;
     const int n0 = tile * ROWS;
@@ -315,7 +315,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         const int exists = r < rows.count;
         rows.head[r] = exists ? h0 + (int)row.x : h0;
         rows.query[r] = exists ? (int)row.y : batch.q_len;
-        const int2 visible = exists ? visible_keys(batch, rows.query[r], CLA_SEMANTICS) : (int2)(0);
+        const int2 visible = exists ? visible_keys(&batch, rows.query[r], CLA_SEMANTICS) : (int2)(0);
         rows.first[r] = visible.x;
         rows.end[r] = visible.y;
         if (exists) {
@@ -324,11 +324,11 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         }
     }
 #if CLA_SPLIT
-    some = (int2)(max(some.x, part * CLA_SPLIT), min(some.y, (part + 1) * CLA_SPLIT));
+    some = (int2)(max(some.x, part * split_keys), min(some.y, (part + 1) * split_keys));
 #endif
 
     for (int r = 0; r < ROWS; r++) {
-        const long at = query_row(query_view, batch, rows.head[r], rows.query[r]);
+        const long at = query_row(query_view, &batch, rows.head[r], rows.query[r]);
         for (int d = 0; d < CLA_HEAD_DIM; d++)
             ((float *)turned_query)[d * ROWS + r] = r < rows.count ? scale * UNIT * load_query(query, at + d) : 0.0f;
     }
@@ -357,16 +357,16 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     for (int j0 = some.x, count; j0 < some.y; j0 += count) {
         count = min(CLA_KEYS, some.y - j0);
 #if !COPY_KEYS || !COPY_VALUES
-        count = min(count, key_run(batch, j0, some.y, CLA_PLACES));
+        count = min(count, key_run(&batch, j0, some.y, CLA_PLACES));
 #endif
-        const int cut = classify(batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
+        const int cut = classify(&batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
 
 #if COPY_KEYS
-        copy_keys(key_tile, key, key_view, batch, g, j0, count, CLA_PLACES);
+        copy_keys(key_tile, key, key_view, &batch, g, j0, count, CLA_PLACES);
         const float *keys = key_tile;
         const long key_stride = CLA_HEAD_DIM;
 #else
-        __global const float *keys = key + key_row(key_view, batch, g, j0, CLA_PLACES);
+        __global const float *keys = key + key_row(key_view, &batch, g, j0, CLA_PLACES);
         const long key_stride = key_view.w;
 #endif
         for (int k = 0; k < count; k += CLA_BLOCK)
@@ -377,10 +377,10 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             weights[n] = capped(weights[n]);
 #endif
 #if CLA_ALIBI || CLA_RELATIVE
-        add_position_bias(weights, &rows, batch, j0, count, CLA_SEMANTICS);
+        add_position_bias(weights, &rows, &batch, j0, count, CLA_SEMANTICS);
 #endif
         if (cut)
-            cut_scores(weights, seen, &rows, batch, j0, count, CLA_SEMANTICS);
+            cut_scores(weights, seen, &rows, &batch, j0, count, CLA_SEMANTICS);
 
         ivec_t grown = (ivec_t)(0);
         vec_t tile_max[CLA_VECTORS];
@@ -420,11 +420,11 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             sum[v] += tile_sum[v];
 
 #if COPY_VALUES
-        copy_values(value_tile, value, value_view, batch, g, j0, count, CLA_PLACES);
+        copy_values(value_tile, value, value_view, &batch, g, j0, count, CLA_PLACES);
         const float *values = value_tile;
         const long value_stride = CLA_VALUE_DIM;
 #else
-        __global const float *values = value + value_row(value_view, batch, g, j0, CLA_PLACES);
+        __global const float *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
         const long value_stride = value_view.w;
 #endif
         for (int k = 0, run; k < count; k += run + 1) { /* runs of keys that are seen */
@@ -453,9 +453,9 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         const long at = part * part_stride + view_row(output_view, batch.index, rows.head[r], rows.query[r]);
         lse[part * lse_part_stride + view_row(lse_view, batch.index, rows.head[r], rows.query[r])] = row_lse;
 #else
-        const long at = query_row(output_view, batch, rows.head[r], rows.query[r]);
+        const long at = query_row(output_view, &batch, rows.head[r], rows.query[r]);
 #if CLA_LSE
-        lse[query_row(lse_view, batch, rows.head[r], rows.query[r])] = row_lse;
+        lse[query_row(lse_view, &batch, rows.head[r], rows.query[r])] = row_lse;
 #endif
 #endif
         for (int d = 0; d < CLA_VALUE_DIM; d++)

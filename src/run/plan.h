@@ -48,7 +48,8 @@ enum { CLA_MAX_ARGS = 40 };
 /*
  * A launch covers a slice of the problem: `heads` pairs of batch and head from `first_head` on, and of each the query
  * rows from `first_row` on, at most `rows`. Work-groups: heads * ceil(rows of this run / tile_rows) * columns, where
- * columns is ceil(kv_len of this run / tile_keys) if tile_keys is not 0, else `column_groups`.
+ * the rows of `packed_heads` query heads count together if that is not 0, and columns is ceil(kv_len of this run /
+ * tile_keys) if tile_keys is not 0, else `column_groups`.
  */
 struct cla_step {
     cl_kernel kernel;
@@ -58,6 +59,7 @@ struct cla_step {
     int64_t first_row;
     int64_t rows;
     int64_t tile_rows;
+    int64_t packed_heads;
     int64_t tile_keys;
     int64_t column_groups;
     unsigned num_args;

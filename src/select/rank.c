@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ranking table. A row is for one operation and one device class; the last variant of a row takes every problem. */
+/* The ranking table. A row is for one operation and one device class; of several that fit, all
+ * variants are tried, the first row's first. */
 #include "select/rank.h"
 #include <stdbool.h>
 #include <string.h>
@@ -7,12 +8,14 @@
 static const struct {
     enum cla_operation operation;
     clattn_device_class device_class;
+    int64_t most_queries; /* the row is for problems of at most so many; 0: any number */
     const char *best_first[4];
 } table[] = {
     /* On a CPU a vector of queries in one work-item beats work-items that share memory, which is only cache there. */
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, {"flash_vector", "flash", "unfused"}},
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, {"flash", "unfused"}},
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, {"flash", "unfused"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 16, {"split_kv_vector"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 0, {"flash_vector", "split_kv_vector", "flash", "unfused"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, 0, {"flash", "unfused"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, 0, {"flash", "unfused"}},
 };
 
 enum { NUM_ROWS = sizeof table / sizeof *table, NUM_RANKED = sizeof table[0].best_first / sizeof *table[0].best_first };
@@ -31,7 +34,8 @@ void cla_rank(const struct cla_problem *problem, const struct cla_device *device
 {
     size_t done = 0;
     for (size_t row = 0; row < NUM_ROWS; row++) {
-        if (table[row].operation != problem->operation || table[row].device_class != device->info.device_class)
+        if (table[row].operation != problem->operation || table[row].device_class != device->info.device_class ||
+            (table[row].most_queries != 0 && problem->q_len > table[row].most_queries))
             continue;
         for (size_t rank = 0; rank < NUM_RANKED && table[row].best_first[rank] != NULL; rank++) {
             for (size_t i = 0; i < count; i++) {

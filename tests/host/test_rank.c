@@ -15,9 +15,9 @@ enum { MOST = 8 };
 static const clattn_device_class classes[] = {CLATTN_DEVICE_CLASS_GPU, CLATTN_DEVICE_CLASS_MOBILE,
                                               CLATTN_DEVICE_CLASS_CPU};
 
-/* `names` in the order of trying, put into `ranked`. */
-static void rank(enum cla_operation operation, clattn_device_class device_class, const char *const *names, size_t count,
-                 const char **ranked)
+/* `names` in the order of trying for q_len queries, put into `ranked`. */
+static void rank_queries(enum cla_operation operation, clattn_device_class device_class, int64_t q_len,
+                         const char *const *names, size_t count, const char **ranked)
 {
     struct cla_problem problem;
     struct cla_device device;
@@ -25,12 +25,19 @@ static void rank(enum cla_operation operation, clattn_device_class device_class,
     memset(&problem, 0, sizeof problem);
     memset(&device, 0, sizeof device);
     problem.operation = operation;
+    problem.q_len = q_len;
     device.info.device_class = device_class;
     cla_rank(&problem, &device, names, count, order);
     for (size_t i = 0; i < count; i++) {
         assert_true(order[i] < count);
         ranked[i] = names[order[i]];
     }
+}
+
+static void rank(enum cla_operation operation, clattn_device_class device_class, const char *const *names, size_t count,
+                 const char **ranked)
+{
+    rank_queries(operation, device_class, 1000, names, count, ranked);
 }
 
 static void check(enum cla_operation operation, clattn_device_class device_class, const char *const *names,
@@ -51,6 +58,19 @@ static void each_class_has_its_order(void **state)
     check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 3);
     check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, names, on_gpu, 3);
     check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, names, on_gpu, 3);
+}
+
+static void few_queries_have_a_row_of_their_own(void **state)
+{
+    static const char *const names[] = {"unfused", "flash_vector", "split_kv_vector"};
+    const char *ranked[3];
+    (void)state;
+    rank_queries(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 16, names, 3, ranked);
+    assert_string_equal(ranked[0], "split_kv_vector");
+    assert_string_equal(ranked[1], "flash_vector");
+    rank_queries(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 17, names, 3, ranked);
+    assert_string_equal(ranked[0], "flash_vector");
+    assert_string_equal(ranked[1], "split_kv_vector");
 }
 
 static void unknown_variants_come_last_as_they_come(void **state)
@@ -103,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_class_has_its_order),
+        cmocka_unit_test(few_queries_have_a_row_of_their_own),
         cmocka_unit_test(unknown_variants_come_last_as_they_come),
         cmocka_unit_test(an_operation_without_a_row_keeps_its_order),
         cmocka_unit_test(what_is_not_there_is_passed_over),

@@ -34,7 +34,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     clattn_status status = cla_add_tiled_step(plan, &kernel, options.data, name, &step, &tile, error);
     cla_text_free(&options);
     if (status == CLATTN_SUCCESS)
-        cla_flash_args(step, &plan->problem);
+        cla_flash_args(step, &plan->problem, NULL);
     return status;
 }
 

@@ -1,34 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Flash attention with queries in the lanes of wide vectors: cl/flash_vector.cl. One launch, no workspace. */
 #include "ops/attention/registry.h"
-#include "ops/kernel.h"
 
-/*
- * A register block of `block` x `vectors` sums, with `vectors` operands and a broadcast one, must fit the vector
- * registers: 32 of 16 lanes (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON).
- */
-static const struct block {
-    uint32_t lanes;
-    int vectors;
-    int block;
-    int keys;
-} blocks[] = {
-    {16, 3, 8, 64},
-    {8, 2, 4, 64},
-    {4, 3, 8, 64},
-};
+enum { KEYS = 64 }; /* of a tile: with 48 rows, 12 KiB of weights */
 
-static const struct block *block_for(const struct cla_device *device)
-{
-    size_t count = sizeof blocks / sizeof *blocks;
-    for (size_t i = 0; i < count; i++) {
-        if (device->vector_lanes >= blocks[i].lanes)
-            return &blocks[i];
-    }
-    return &blocks[count - 1];
-}
-
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
+bool cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
+                              struct cla_text *reason)
 {
     (void)device;
     if (problem->scores_stage != CLATTN_SCORES_NONE)
@@ -39,30 +16,57 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
     return reason->length == 0;
 }
 
-static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_block *block, bool pack,
+                                   struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct block *block = block_for(&plan->context->device);
-    const int rows = block->vectors * (int)block->lanes;
+    const int64_t tile_rows = block->vectors * block->lanes;
+    const int64_t packed = pack ? cla_heads_per_kv(problem) : 1;
+    const int64_t heads = problem->batch * problem->q_heads / packed;
+    struct cla_split split = {0};
+    if (pack)
+        split = cla_split_keys(plan, heads * ((problem->q_len * packed + tile_rows - 1) / tile_rows), KEYS);
+
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_ALL, NULL, (int)block->lanes);
+    cla_common_options(&options, problem, CLA_USES_ALL, NULL, block->lanes);
     cla_flash_options(&options, problem);
     cla_option(&options, "CLA_VECTORS", block->vectors);
     cla_option(&options, "CLA_BLOCK", block->block);
-    cla_option(&options, "CLA_KEYS", block->keys);
-    cla_option(&options, "CLA_PACK", 0);
-    cla_option(&options, "CLA_SPLIT", 0);
+    cla_option(&options, "CLA_KEYS", KEYS);
+    cla_option(&options, "CLA_PACK", pack);
+    cla_option(&options, "CLA_SPLIT", split.keys != 0);
     clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", options.data, "flash_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
-    cla_flash_args(step, problem);
-    step->heads = problem->batch * problem->q_heads;
+    cla_flash_args(step, problem, &split);
+    step->heads = heads;
+    step->packed_heads = packed;
     step->rows = problem->q_len;
-    step->tile_rows = rows;
-    cla_text_add(name, "q%dk%d", rows, block->keys);
-    return CLATTN_SUCCESS;
+    step->tile_rows = tile_rows;
+    cla_text_add(name, "q%lldk%d", (long long)tile_rows, KEYS);
+    if (split.keys != 0)
+        cla_text_add(name, "s%lld", (long long)split.keys);
+    return cla_add_split_merge(plan, &split, error);
 }
 
-const struct cla_variant cla_attention_flash_vector = {"flash_vector", accepts, add_steps};
+/*
+ * A register block of `block` x `vectors` sums, with `vectors` operands and a broadcast one, must fit the vector
+ * registers: 32 of 16 lanes (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON).
+ */
+static const struct cla_vector_block blocks[] = {
+    {16, 3, 8},
+    {8, 2, 4},
+    {4, 3, 8},
+};
+
+static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+{
+    size_t i = 0;
+    while (i + 1 < sizeof blocks / sizeof *blocks && plan->context->device.vector_lanes < (uint32_t)blocks[i].lanes)
+        i++;
+    return cla_add_flash_vector(plan, &blocks[i], false, name, error);
+}
+
+const struct cla_variant cla_attention_flash_vector = {"flash_vector", cla_flash_vector_accepts, add_steps};

@@ -3,16 +3,50 @@
 #ifndef CLA_OPS_ATTENTION_REGISTRY_H
 #define CLA_OPS_ATTENTION_REGISTRY_H
 
+#include "ops/kernel.h"
 #include "ops/variant.h"
 
 extern const struct cla_variant cla_attention_flash;
 extern const struct cla_variant cla_attention_flash_vector;
+extern const struct cla_variant cla_attention_split_kv_vector;
 extern const struct cla_variant cla_attention_unfused;
 
 /* Appends CLA_HEAD_DIM, CLA_VALUE_DIM and CLA_LSE. */
 void cla_flash_options(struct cla_text *options, const struct cla_problem *problem);
 
-/* The arguments of a flash kernel, which is one launch over the whole problem without columns. */
-void cla_flash_args(struct cla_step *step, const struct cla_problem *problem);
+/* How keys are split over work-groups, each of which writes a part, and where in the workspace the parts lie. */
+struct cla_split {
+    int64_t keys; /* of a part; 0: not split */
+    struct cla_partial outputs;
+    struct cla_partial lse;
+};
+
+/*
+ * Splits the keys where `groups` work-groups are too few for the device, into parts of at least 256 keys that are a
+ * multiple of `granule`, and sets the workspace that the parts take.
+ */
+struct cla_split cla_split_keys(clattn_plan *plan, int64_t groups, int64_t granule);
+
+/* The arguments of a flash kernel, whose columns are the parts. `split` may be NULL: one part, the result. */
+void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, const struct cla_split *split);
+
+/* Adds the step that merges the parts, where there is something to merge. */
+clattn_status cla_add_split_merge(clattn_plan *plan, const struct cla_split *split, clattn_error *error);
+
+/*
+ * Adds the step of cl/flash_vector.cl with `block`, its rows packed over the heads of a key/value head where `pack` is
+ * set; the keys are split where packing leaves too few work-groups.
+ */
+struct cla_vector_block {
+    int lanes;
+    int vectors;
+    int block; /* keys, or value dims, of a register block */
+};
+clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_block *block, bool pack,
+                                   struct cla_text *name, clattn_error *error);
+
+/* Whether the kernel takes the problem. */
+bool cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
+                              struct cla_text *reason);
 
 #endif

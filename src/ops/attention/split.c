@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the flash kernels have in common: options, arguments, and keys that are split over work-groups. */
+#include "ops/attention/registry.h"
+#include "util/size.h"
+
+/* Work-groups a compute unit that keep it busy to the end, and the least keys that are worth a work-group. */
+#define GROUPS_PER_UNIT 4
+#define LEAST_KEYS      256
+
+void cla_flash_options(struct cla_text *options, const struct cla_problem *problem)
+{
+    cla_option(options, "CLA_HEAD_DIM", problem->head_dim);
+    cla_option(options, "CLA_VALUE_DIM", problem->value_dim);
+    cla_option(options, "CLA_LSE", problem->tensor[CLA_LSE].present);
+}
+
+struct cla_split cla_split_keys(clattn_plan *plan, int64_t groups, int64_t granule)
+{
+    const struct cla_problem *problem = &plan->problem;
+    const int64_t wanted = GROUPS_PER_UNIT * (int64_t)plan->context->device.info.compute_units;
+    const int64_t most = cla_ceil_div(problem->kv_len, LEAST_KEYS);
+    const int64_t parts = cla_min(cla_ceil_div(wanted, cla_max(groups, 1)), most);
+    struct cla_split split = {0};
+    if (parts < 2)
+        return split;
+    const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
+    split.keys = cla_round_up(cla_ceil_div(problem->kv_len, parts), granule);
+    split.outputs = (struct cla_partial){.in_workspace = true,
+                                         .part_stride = rows * problem->value_dim,
+                                         .head_stride = problem->q_len * problem->value_dim,
+                                         .row_stride = problem->value_dim};
+    split.lse = (struct cla_partial){.in_workspace = true,
+                                     .start = parts * split.outputs.part_stride,
+                                     .part_stride = rows,
+                                     .head_stride = problem->q_len,
+                                     .row_stride = 1};
+    plan->workspace_size = (size_t)(split.lse.start + parts * rows) * sizeof(float);
+    return split;
+}
+
+static void partial_arg(struct cla_step *step, const struct cla_problem *problem, const struct cla_partial *partial)
+{
+    cla_step_workspace_from(step, partial->start, problem->q_heads * partial->head_stride, partial->head_stride,
+                            partial->row_stride);
+}
+
+void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, const struct cla_split *split)
+{
+    const bool parts = split != NULL && split->keys != 0;
+    cla_step_operand(step, problem, CLA_QUERY);
+    cla_step_operand(step, problem, CLA_KEY);
+    cla_step_operand(step, problem, CLA_VALUE);
+    if (parts) {
+        partial_arg(step, problem, &split->outputs);
+        partial_arg(step, problem, &split->lse);
+    } else {
+        cla_step_operand(step, problem, CLA_OUTPUT);
+        cla_step_operand(step, problem, CLA_LSE);
+    }
+    cla_step_int(step, problem->q_heads);
+    cla_step_int(step, cla_heads_per_kv(problem));
+    cla_step_semantics(step, problem, CLA_USES_ALL);
+    if (parts) {
+        cla_step_int(step, split->keys);
+        cla_step_long(step, split->outputs.part_stride);
+        cla_step_long(step, split->lse.part_stride);
+        step->tile_keys = split->keys;
+    } else {
+        step->column_groups = 1;
+    }
+}
+
+clattn_status cla_add_split_merge(clattn_plan *plan, const struct cla_split *split, clattn_error *error)
+{
+    if (split->keys == 0)
+        return CLATTN_SUCCESS;
+    return cla_add_merge_step(plan, &split->outputs, &split->lse, split->keys, NULL, error);
+}
