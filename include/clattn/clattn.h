@@ -7,12 +7,14 @@
  *   base.h       the rules for all functions, status, errors, devices, contexts, tensors, buffers, plans
  *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
  *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
+ *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes
  */
 #ifndef CLATTN_CLATTN_H
 #define CLATTN_CLATTN_H
 
 #include <clattn/attention.h>
 #include <clattn/base.h>
+#include <clattn/position.h>
 #include <clattn/primitive.h>
 
 #endif
