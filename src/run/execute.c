@@ -32,6 +32,9 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
             size = sizeof(cl_long4);
             break;
         }
+        case CLA_ARG_CONSTANT:
+            size = sizeof(cl_mem);
+            break;
         case CLA_ARG_PLACE:
             arg.value.view.s[0] += (cl_long)(buffer->offset / sizeof(cl_float)) -
                                    step->first_head * arg.value.view.s[2] - step->first_row * arg.value.view.s[3];

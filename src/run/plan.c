@@ -23,13 +23,18 @@ clattn_status cla_plan_create(clattn_context *context, const struct cla_problem 
 
 void cla_plan_clear(clattn_plan *plan)
 {
-    /* In a forked child the kernels are the parent's to release. */
+    /* In a forked child the kernels and the buffers are the parent's to release. */
     bool own = cla_context_check_process(plan->context, NULL) == CLATTN_SUCCESS;
     for (size_t i = 0; own && i < plan->num_steps; i++)
         clReleaseKernel(plan->steps[i].kernel);
+    for (size_t i = 0; own && i < plan->num_constants; i++)
+        clReleaseMemObject(plan->constants[i]);
     free(plan->steps);
+    free(plan->constants);
     plan->steps = NULL;
     plan->num_steps = 0;
+    plan->constants = NULL;
+    plan->num_constants = 0;
     plan->workspace_size = 0;
 }
 
@@ -113,6 +118,22 @@ clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t fir
     return CLATTN_SUCCESS;
 }
 
+clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *data, cl_mem *constant,
+                                clattn_error *error)
+{
+    cl_int code = CL_SUCCESS;
+    cl_mem *constants = realloc(plan->constants, (plan->num_constants + 1) * sizeof *constants);
+    if (constants == NULL)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the constants of a plan");
+    plan->constants = constants;
+    *constant =
+        clCreateBuffer(plan->context->cl_ctx, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, bytes, (void *)data, &code);
+    if (code != CL_SUCCESS)
+        return cla_fail_cl(error, code, "clCreateBuffer (constant)");
+    plan->constants[plan->num_constants++] = *constant;
+    return CLATTN_SUCCESS;
+}
+
 static struct cla_arg *next_arg(struct cla_step *step, enum cla_arg_kind kind)
 {
     struct cla_arg *arg = &step->args[step->num_args++];
@@ -149,6 +170,11 @@ void cla_step_workspace_from(struct cla_step *step, int64_t start, int64_t batch
 {
     next_arg(step, CLA_ARG_WORKSPACE);
     next_arg(step, CLA_ARG_PLACE)->value.view = view4(start, batch_stride, head_stride, row_stride);
+}
+
+void cla_step_constant(struct cla_step *step, cl_mem constant)
+{
+    next_arg(step, CLA_ARG_CONSTANT)->value.constant = constant;
 }
 
 void cla_step_slice(struct cla_step *step)

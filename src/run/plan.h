@@ -17,6 +17,7 @@ enum cla_arg_kind {
     CLA_ARG_BUFFER,    /* the cl_mem of an operand; NULL where the problem has none */
     CLA_ARG_VIEW,      /* long4: element offset of an operand in its buffer, then the strides of three extents */
     CLA_ARG_WORKSPACE, /* the cl_mem of the workspace */
+    CLA_ARG_CONSTANT,  /* the cl_mem of a constant of the plan; NULL where there is none */
     CLA_ARG_PLACE,     /* long4 like a view, of a float tensor in the workspace that holds the step's slice alone */
     CLA_ARG_SLICE,     /* int4: first head, first row and rows of the step's slice */
     CLA_ARG_Q_LEN,     /* int */
@@ -34,6 +35,7 @@ struct cla_arg {
     enum cla_arg_kind kind;
     enum cla_operand operand;
     union {
+        cl_mem constant; /* the plan's */
         cl_long4 view;
         cl_int4 i4;
         cl_int2 i2;
@@ -76,6 +78,8 @@ struct clattn_plan {
     size_t workspace_size; /* bytes */
     struct cla_step *steps;
     size_t num_steps;
+    cl_mem *constants; /* released with the steps */
+    size_t num_constants;
     pthread_mutex_t lock; /* from the first argument set to the last step enqueued */
 };
 
@@ -95,7 +99,7 @@ clattn_status cla_plan_create(clattn_context *context, const struct cla_problem 
                               clattn_error *error);
 void cla_plan_release(clattn_plan *plan); /* accepts NULL */
 
-/* Gives up the steps and the workspace, for the next variant to start from nothing. */
+/* Gives up the steps, the constants and the workspace, for the next variant to start from nothing. */
 void cla_plan_clear(clattn_plan *plan);
 
 /*
@@ -111,11 +115,16 @@ clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const char 
 clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t first_head, int64_t heads,
                                     int64_t first_row, int64_t rows, clattn_error *error);
 
+/* Makes a buffer with the `bytes` bytes of `data` that kernels read. It lives as long as the plan's steps. */
+clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *data, cl_mem *constant,
+                                clattn_error *error);
+
 /* Append arguments to a step, in the order of the kernel's parameters. */
 void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand);
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
 void cla_step_workspace_from(struct cla_step *step, int64_t start, int64_t batch_stride, int64_t head_stride,
                              int64_t row_stride); /* `start`: floats from the beginning of the workspace */
+void cla_step_constant(struct cla_step *step, cl_mem constant);
 void cla_step_slice(struct cla_step *step);
 void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind); /* Q_LEN to OFFSET */
 void cla_step_int(struct cla_step *step, int64_t value);
