@@ -57,7 +57,7 @@ typedef struct clattn_rotary_desc {
     int64_t head_dim;   /* 1 or more */
     int64_t rotary_dim; /* how many elements are turned, from the first on: even, up to head_dim. 0: head_dim */
     clattn_rotary_pairs pairs;
-    double base; /* 0: 10000. Finite, 1 or more. Not read with tables */
+    double base; /* 0: 10000. 1 to 10^30. Not read with tables */
     int tables;  /* not 0: a run brings cosines and sines, f32 dense [table_batch, table_length, rotary_dim / 2];
                     0: they are computed */
     int64_t table_batch;      /* 1 or 0: one table for the whole batch; `batch`: a table each */
@@ -98,7 +98,7 @@ static inline void clattn_rotary_args_init(clattn_rotary_args *args, const clatt
 
 /*
  * Fails as clattn_attention_plan_create does; INVALID_VALUE for sizes out of range, a rotary_dim (or the head_dim that
- * it stands for) that is odd or above head_dim, a base that is not finite or below 1, a table_batch that is none of the
+ * it stands for) that is odd or above head_dim, a base out of its range, a table_batch that is none of the
  * above, an unknown enum, and layouts that are not what base.h says.
  */
 CLATTN_API clattn_status clattn_rotary_plan_create(clattn_context *context, const clattn_rotary_desc *desc,
@@ -134,7 +134,7 @@ typedef struct clattn_sinusoidal_desc {
     int64_t batch;
     int64_t length;           /* the most tokens of any run; with columns it is rows * columns */
     int64_t width;            /* divisible by 2, in two dimensions by 4 */
-    double base;              /* 0: 10000. Finite, 1 or more */
+    double base;              /* 0: 10000. 1 to 10^30 */
     int64_t rows;             /* of the image; 0 in one dimension */
     int64_t columns;          /* of the image, whose tokens come row by row; 0: one dimension */
     double row_scale;         /* positions or rows are multiplied by it. 0: 1. Finite */
@@ -172,7 +172,7 @@ static inline void clattn_sinusoidal_args_init(clattn_sinusoidal_args *args, con
 
 /*
  * Fails as clattn_attention_plan_create does; INVALID_VALUE for sizes out of range, a width that is not divisible as it
- * must be, a length that is not rows * columns, rows without columns, a base that is not finite or below 1, a scale
+ * must be, a length that is not rows * columns, rows without columns, a base out of its range, a scale
  * that is not finite, positions in two dimensions, an unknown enum, and layouts that are not what base.h says.
  */
 CLATTN_API clattn_status clattn_sinusoidal_plan_create(clattn_context *context, const clattn_sinusoidal_desc *desc,

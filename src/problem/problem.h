@@ -8,6 +8,7 @@
 #define CLA_PROBLEM_PROBLEM_H
 
 #include <clattn/attention.h>
+#include <clattn/position.h>
 #include <clattn/primitive.h>
 #include <stdbool.h>
 
@@ -113,6 +114,14 @@ struct cla_problem {
     int64_t q_total;  /* 0 where queries are not ragged */
     int64_t kv_total; /* 0 where keys are not ragged */
     int64_t relative_extent;
+
+    /* Rotary embedding and sinusoidal encoding. Positions, tables and additions are there where their tensors are. */
+    int64_t rotary_dim;
+    clattn_rotary_pairs rotary_pairs;
+    double angle_base;   /* 0 with tables */
+    int64_t columns;     /* of the grid of tokens; 0: one dimension */
+    double row_scale;    /* of positions, in two dimensions of rows */
+    double column_scale; /* 0 in one dimension */
 };
 
 /*
@@ -128,6 +137,11 @@ clattn_status cla_problem_from_softmax(const clattn_softmax_desc *desc, struct c
 clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *desc, struct cla_problem *problem,
                                             clattn_error *error);
 clattn_status cla_problem_from_merge(const clattn_merge_desc *desc, struct cla_problem *problem, clattn_error *error);
+
+/* q_len is the length, and head_dim the width of sinusoidal encoding, whose q_heads is 1. There are no keys. */
+clattn_status cla_problem_from_rotary(const clattn_rotary_desc *desc, struct cla_problem *problem, clattn_error *error);
+clattn_status cla_problem_from_sinusoidal(const clattn_sinusoidal_desc *desc, struct cla_problem *problem,
+                                          clattn_error *error);
 
 /* The problem string of attention.h, for any operation ("softmax b1h8q512k512", ...). As snprintf. */
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size);

@@ -70,6 +70,36 @@ __attribute__((format(printf, 2, 3))) static void add(struct line *line, const c
         line->length += (size_t)length;
 }
 
+/* Sizes of the operations on tokens, which have no keys. */
+static void add_token_sizes(struct line *line, const struct cla_problem *problem)
+{
+    if (problem->operation == CLA_OP_SINUSOIDAL) {
+        add(line, "b%" PRId64 "l%" PRId64 "w%" PRId64, problem->batch, problem->q_len, problem->head_dim);
+        return;
+    }
+    add(line, "b%" PRId64 "h%" PRId64 "l%" PRId64 "d%" PRId64, problem->batch, problem->q_heads, problem->q_len,
+        problem->head_dim);
+    if (problem->rotary_dim != problem->head_dim)
+        add(line, "r%" PRId64, problem->rotary_dim);
+}
+
+static void add_angles(struct line *line, const struct cla_problem *problem)
+{
+    char number[CLA_FLOAT_TEXT];
+    if (problem->rotary_pairs == CLATTN_ROTARY_INTERLEAVED)
+        add(line, ":interleaved");
+    if (problem->columns != 0)
+        add(line, ":grid=%" PRId64 "x%" PRId64, problem->q_len / problem->columns, problem->columns);
+    if (problem->tensor[CLA_COS].present)
+        add(line, ":tables");
+    else if (problem->angle_base != 10000.0)
+        add(line, ":base=%s", cla_format_float(number, (float)problem->angle_base));
+    if (problem->operation == CLA_OP_SINUSOIDAL && problem->tensor[CLA_INPUT].present)
+        add(line, ":add");
+    if (problem->tensor[CLA_POSITIONS].present)
+        add(line, ":positions");
+}
+
 static void add_sizes(struct line *line, const struct cla_problem *problem)
 {
     add(line, "b%" PRId64 "h%" PRId64, problem->batch, problem->q_heads);
@@ -82,16 +112,18 @@ static void add_sizes(struct line *line, const struct cla_problem *problem)
         add(line, "v%" PRId64, problem->value_dim);
 }
 
-/* Of the operands that have a choice: one type where they agree, else all of them in the order query to output. */
+/* Of the operands that have a choice: one type where they agree, else all of them in this order. */
 static void add_types(struct line *line, const struct cla_problem *problem)
 {
-    clattn_dtype types[CLA_OUTPUT + 1];
+    static const enum cla_operand order[] = {CLA_QUERY,  CLA_KEY,  CLA_VALUE, CLA_INPUT,
+                                             CLA_WEIGHT, CLA_BIAS, CLA_OUTPUT};
+    clattn_dtype types[sizeof order / sizeof *order];
     int count = 0;
     bool same = true;
-    for (int operand = CLA_QUERY; operand <= CLA_OUTPUT; operand++) {
-        if (!problem->tensor[operand].present)
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        if (!problem->tensor[order[i]].present)
             continue;
-        types[count] = problem->tensor[operand].dtype;
+        types[count] = problem->tensor[order[i]].dtype;
         same = same && types[count] == types[0];
         count++;
     }
@@ -135,6 +167,12 @@ size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t 
         text[0] = 0;
     if (problem->operation != CLA_OP_ATTENTION)
         add(&line, "%s ", cla_operation_string(problem->operation));
+    if (problem->operation == CLA_OP_ROTARY || problem->operation == CLA_OP_SINUSOIDAL) {
+        add_token_sizes(&line, problem);
+        add_types(&line, problem);
+        add_angles(&line, problem);
+        return line.length;
+    }
     add_sizes(&line, problem);
     add_types(&line, problem);
     add_band(&line, problem);

@@ -10,6 +10,7 @@ struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_ope
     struct cla_tensor tensor = problem->tensor[operand];
     switch (operand) {
     case CLA_QUERY:
+    case CLA_INPUT:
     case CLA_OUTPUT:
     case CLA_LSE:
         tensor.extent[2] = problem->q_cu_lengths != CLATTN_LENGTHS_NONE ? run->q_total : run->q_len;
@@ -28,6 +29,9 @@ struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_ope
         if (tensor.extent[2] > 1 || run->q_len == 0)
             tensor.extent[2] = run->q_len;
         tensor.extent[3] = cla_min(tensor.extent[3], run->kv_len);
+        break;
+    case CLA_POSITIONS: /* extents of 1 stay: a position for all of a batch */
+        tensor.extent[2] = cla_min(tensor.extent[2], run->q_len);
         break;
     case CLA_SCORES:
     case CLA_WEIGHTS:
@@ -117,13 +121,20 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
     return CLATTN_SUCCESS;
 }
 
-/* Softmax in place is the one way in which an output may share bytes with an operand: it reads a row before writing it.
+/*
+ * Working in place is the one way in which an output may share bytes with an operand: these operations read an element
+ * before writing it.
  */
-static bool may_share(const clattn_plan *plan, const struct placed *a, const struct placed *b)
+static bool is_in_place(enum cla_operation operation, const struct placed *out, enum cla_operand output,
+                        const struct placed *in, enum cla_operand input)
 {
-    return plan->problem.operation == CLA_OP_SOFTMAX && a->start == b->start &&
-           memcmp(a->tensor.stride, b->tensor.stride, sizeof a->tensor.stride) == 0 &&
-           a->tensor.extent[3] == b->tensor.extent[3];
+    const bool pair = operation == CLA_OP_SOFTMAX ? output == CLA_WEIGHTS && input == CLA_SCORES
+                      : operation == CLA_OP_ROTARY || operation == CLA_OP_SINUSOIDAL
+                          ? output == CLA_OUTPUT && input == CLA_INPUT
+                          : false;
+    return pair && out->start == in->start && out->tensor.dtype == in->tensor.dtype &&
+           memcmp(out->tensor.stride, in->tensor.stride, sizeof in->tensor.stride) == 0 &&
+           memcmp(out->tensor.extent, in->tensor.extent, sizeof in->tensor.extent) == 0;
 }
 
 static clattn_status check_sharing(const clattn_plan *plan, const struct placed placed[CLA_NUM_OPERANDS],
@@ -135,8 +146,8 @@ static clattn_status check_sharing(const clattn_plan *plan, const struct placed 
         for (int other = 0; other < CLA_NUM_OPERANDS; other++) {
             const struct placed *a = &placed[out];
             const struct placed *b = &placed[other];
-            bool in_place = out == CLA_WEIGHTS && other == CLA_SCORES;
-            if (other == out || b->root != a->root || (in_place && may_share(plan, a, b)))
+            if (other == out || b->root != a->root ||
+                is_in_place(plan->problem.operation, a, (enum cla_operand)out, b, (enum cla_operand)other))
                 continue;
             if (cla_tensors_overlap(&a->tensor, a->start, &b->tensor, b->start))
                 return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
@@ -176,23 +187,48 @@ static clattn_status check_length(const char *name, int64_t length, int64_t most
     return CLATTN_SUCCESS;
 }
 
-/* What the arguments of an operation call the kv_len of a run. */
-static const char *kv_len_name(enum cla_operation operation)
+/* What the arguments of an operation call the q_len and the kv_len of a run. */
+static const struct {
+    const char *q_len, *kv_len;
+} length_names[] = {
+    [CLA_OP_ATTENTION] = {"q_len", "kv_len"}, [CLA_OP_SCORES] = {"q_len", "kv_len"},
+    [CLA_OP_SOFTMAX] = {"q_len", "kv_len"},   [CLA_OP_WEIGHTED_SUM] = {"q_len", "kv_len"},
+    [CLA_OP_MERGE] = {"q_len", "parts"},      [CLA_OP_APPEND] = {"length", "capacity"},
+    [CLA_OP_ROTARY] = {"length", "kv_len"},   [CLA_OP_SINUSOIDAL] = {"length", "kv_len"},
+    [CLA_OP_LINEAR] = {"length", "kv_len"},   [CLA_OP_LAYER] = {"q_len", "kv_len"},
+};
+
+/* Where tokens stand at offset + i, far from overflow and, with tables, in these. */
+static clattn_status check_offset(const struct cla_problem *problem, const struct cla_run *run, clattn_error *error)
 {
-    return operation == CLA_OP_MERGE ? "parts" : "kv_len";
+    const struct cla_tensor *table = &problem->tensor[CLA_COS];
+    const bool uniform = problem->operation == CLA_OP_ROTARY || problem->operation == CLA_OP_SINUSOIDAL;
+    if (!uniform || problem->tensor[CLA_POSITIONS].present)
+        return CLATTN_SUCCESS;
+    const int64_t least = table->present ? 0 : -CLA_UNBOUNDED / 2;
+    const int64_t greatest = table->present ? table->extent[2] - run->q_len : CLA_UNBOUNDED / 2;
+    if (table->present && greatest < 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "length is %lld: expected at most table_length (%lld)",
+                        (long long)run->q_len, (long long)table->extent[2]);
+    if (run->offset < least || run->offset > greatest)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "offset is %lld: expected %lld to %lld%s",
+                        (long long)run->offset, (long long)least, (long long)greatest,
+                        table->present ? ", table_length less the length" : "");
+    return CLATTN_SUCCESS;
 }
 
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    CLA_TRY(check_length("q_len", run->q_len, problem->q_len, error));
-    CLA_TRY(check_length(kv_len_name(problem->operation), run->kv_len, problem->kv_len, error));
+    CLA_TRY(check_length(length_names[problem->operation].q_len, run->q_len, problem->q_len, error));
+    CLA_TRY(check_length(length_names[problem->operation].kv_len, run->kv_len, problem->kv_len, error));
     CLA_TRY(check_length("q_total", run->q_total, problem->q_total, error));
     CLA_TRY(check_length("kv_total", run->kv_total, problem->kv_total, error));
     if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR && run->kv_len != problem->kv_len)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "kv_len is %lld: expected the plan's %lld, the capacity of the circular cache",
                         (long long)run->kv_len, (long long)problem->kv_len);
+    CLA_TRY(check_offset(problem, run, error));
     if (problem->batch == 0 || problem->q_heads == 0 || run->q_len == 0)
         return CLATTN_SUCCESS;
     struct placed placed[CLA_NUM_OPERANDS];

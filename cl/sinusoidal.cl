@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sinusoidal encoding: output[b,i,2k] = sin a, output[b,i,2k+1] = cos a, a being the angle of pair k at the token's
+ * position, or the input and these added up. In two dimensions the first half of the pairs is for the token's row, the
+ * second for its column.
+ *
+ *   input, output [b, 1, length, width], possibly the same memory     positions [b, length] int or long
+ *   fractions     [width / 2], see lib/angle.cl; scales are in them
+ *
+ * `columns` work-groups share a token; a work-item takes every columns * CLA_GROUP_SIZE-th pair.
+ *
+ *   CLA_INPUT_TYPE   as in lib/types.cl
+ *   CLA_ADD          1: add the input
+ *   CLA_GRID         1: two dimensions, token i being at row i / grid_columns, column i % grid_columns, both plus offset
+ *   CLA_POSITIONS    1 int, 2 long: positions are given; 0: token i stands at offset + i
+ *   CLA_GROUP_SIZE   work-items a group
+ *
+ * Local memory: none.
+ */
+#if !defined(CLA_INPUT_TYPE) || !defined(CLA_ADD) || !defined(CLA_GRID) || !defined(CLA_POSITIONS) ||                  \
+    !defined(CLA_GROUP_SIZE)
+#error "sinusoidal.cl: a parameter is not defined"
+#endif
+
+#define input_t          CLA_JOIN(CLA_STORE_, CLA_INPUT_TYPE)
+#define load_input(p, i) CLA_JOIN(CLA_LOAD_, CLA_INPUT_TYPE)(p, i)
+
+#if CLA_POSITIONS == 2
+#define position_t long
+#else
+#define position_t int
+#endif
+
+__kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
+sinusoidal(__global const input_t *input, long4 input_view, __global output_t *output, long4 output_view,
+           __global const position_t *positions, long4 positions_view, __global const ulong *fractions, int width,
+           int grid_columns, int columns, int length, long offset)
+{
+    const uint2 column = divide((uint)get_group_id(0), (uint)columns);
+    const uint2 row = divide(column.x, (uint)max(1, length));
+    const int b = (int)row.x;
+    const int i = (int)row.y;
+    const int pairs = i < length ? width / 2 : 0;
+    long first = offset + i;  /* position of the first half of the pairs */
+    long second = offset + i; /* and of the second */
+
+#if CLA_GRID
+    const uint2 cell = divide((uint)i, (uint)grid_columns);
+    first = offset + cell.x;
+    second = offset + cell.y;
+#elif CLA_POSITIONS
+    if (pairs > 0)
+        first = second = positions[view_row(positions_view, b, 0, i)];
+#endif
+    for (int k = (int)column.y * CLA_GROUP_SIZE + (int)get_local_id(0); k < pairs; k += columns * CLA_GROUP_SIZE) {
+        float2 both = sin_cos(2 * k < pairs ? first : second, fractions[k]);
+#if CLA_ADD
+        __global const input_t *from = input + view_row(input_view, b, 0, i);
+        both += (float2)(load_input(from, 2 * k), load_input(from, 2 * k + 1));
+#endif
+        __global output_t *to = output + view_row(output_view, b, 0, i);
+        store_output(to, 2 * k, both.x);
+        store_output(to, 2 * k + 1, both.y);
+    }
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The descriptors of rotary embedding and of sinusoidal encoding: every rule of position.h, every default. */
+#include "problem/check.h"
+#include "problem/layout.h"
+#include "util/error.h"
+#include "util/struct_size.h"
+#include <math.h>
+
+static clattn_status set_base(double base, struct cla_problem *problem, clattn_error *error)
+{
+    problem->angle_base = base == 0.0 ? 10000.0 : base;
+    if (problem->angle_base >= 1.0 && problem->angle_base <= 1e30)
+        return CLATTN_SUCCESS;
+    return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "base is %g: expected 1 to 1e+30", base);
+}
+
+/* [batch, length] integers, as [batch, 1, length, 1]. */
+static clattn_status set_positions(clattn_lengths positions, struct cla_problem *problem, clattn_error *error)
+{
+    static const clattn_layout dense = {CLATTN_F32, {0}}; /* integers are no dtype: only the strides are of use */
+    const int64_t extent[4] = {problem->batch, 1, problem->q_len, 1};
+    if ((unsigned)positions > CLATTN_LENGTHS_I64)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "positions is %d: expected a clattn_lengths, 0 to 2",
+                        (int)positions);
+    if (positions == CLATTN_LENGTHS_NONE)
+        return CLATTN_SUCCESS;
+    CLA_TRY(cla_tensor_resolve(problem, CLA_POSITIONS, &dense, extent, false, error));
+    problem->tensor[CLA_POSITIONS].element_size = positions == CLATTN_LENGTHS_I32 ? 4 : 8;
+    return CLATTN_SUCCESS;
+}
+
+static clattn_status set_tensor(struct cla_problem *problem, enum cla_operand operand, const clattn_layout *layout,
+                                clattn_error *error)
+{
+    const int64_t extent[4] = {problem->batch, problem->q_heads, problem->q_len, problem->head_dim};
+    CLA_TRY(cla_check_dtype(operand, layout->dtype, CLA_DTYPES_FLOATING, error));
+    return cla_tensor_resolve(problem, operand, layout, extent, operand == CLA_OUTPUT, error);
+}
+
+static clattn_status set_rotary_sizes(const clattn_rotary_desc *desc, struct cla_problem *problem, clattn_error *error)
+{
+    CLA_TRY(cla_check_range("batch", desc->batch, 0, CLA_MAX_HEADS, error));
+    CLA_TRY(cla_check_range("heads", desc->heads, 0, CLA_MAX_HEADS, error));
+    CLA_TRY(cla_check_range("length", desc->length, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("head_dim", desc->head_dim, 1, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("rotary_dim", desc->rotary_dim, 0, desc->head_dim, error));
+    if (desc->heads * desc->head_dim > INT32_MAX) /* a work-group counts the elements of a token in int */
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "heads is %lld and head_dim is %lld: expected a product of at most %lld",
+                        (long long)desc->heads, (long long)desc->head_dim, (long long)INT32_MAX);
+    if (desc->rotary_dim % 2 != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "rotary_dim is %lld: expected an even number",
+                        (long long)desc->rotary_dim);
+    if (desc->rotary_dim == 0 && desc->head_dim % 2 != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "head_dim is %lld: expected an even number, or an even rotary_dim below it",
+                        (long long)desc->head_dim);
+    problem->batch = desc->batch;
+    problem->q_heads = problem->kv_heads = desc->heads;
+    problem->q_len = desc->length;
+    problem->head_dim = desc->head_dim;
+    problem->rotary_dim = desc->rotary_dim == 0 ? desc->head_dim : desc->rotary_dim;
+    return cla_check_heads(problem, "heads", error);
+}
+
+static clattn_status set_tables(const clattn_rotary_desc *desc, struct cla_problem *problem, clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    const int64_t own = desc->table_batch > 1 ? desc->table_batch : 1;
+    const int64_t extent[4] = {own, 1, desc->table_length, problem->rotary_dim / 2};
+    if (desc->table_batch < 0 || (own != 1 && own != desc->batch))
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "table_batch is %lld: expected 0, 1 or batch (%lld)",
+                        (long long)desc->table_batch, (long long)desc->batch);
+    CLA_TRY(cla_check_range("table_length", desc->table_length, 1, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_tensor_resolve(problem, CLA_COS, &dense_f32, extent, false, error));
+    return cla_tensor_resolve(problem, CLA_SIN, &dense_f32, extent, false, error);
+}
+
+clattn_status cla_problem_from_rotary(const clattn_rotary_desc *given, struct cla_problem *problem, clattn_error *error)
+{
+    clattn_rotary_desc desc;
+    CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_rotary_desc", error));
+    memset(problem, 0, sizeof *problem);
+    problem->operation = CLA_OP_ROTARY;
+    CLA_TRY(set_rotary_sizes(&desc, problem, error));
+    if ((unsigned)desc.pairs > CLATTN_ROTARY_INTERLEAVED)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "pairs is %d: expected a clattn_rotary_pairs, 0 or 1",
+                        (int)desc.pairs);
+    problem->rotary_pairs = desc.pairs;
+    CLA_TRY(desc.tables ? set_tables(&desc, problem, error) : set_base(desc.base, problem, error));
+    CLA_TRY(set_positions(desc.positions, problem, error));
+    CLA_TRY(set_tensor(problem, CLA_INPUT, &desc.input, error));
+    return set_tensor(problem, CLA_OUTPUT, &desc.output, error);
+}
+
+static clattn_status set_scale(const char *name, double scale, double *set, clattn_error *error)
+{
+    *set = scale == 0.0 ? 1.0 : scale;
+    return isfinite(scale)
+               ? CLATTN_SUCCESS
+               : cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s is %g: expected a finite number", name, scale);
+}
+
+static clattn_status set_grid(const clattn_sinusoidal_desc *desc, struct cla_problem *problem, clattn_error *error)
+{
+    CLA_TRY(cla_check_range("rows", desc->rows, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("columns", desc->columns, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(set_scale("row_scale", desc->row_scale, &problem->row_scale, error));
+    if (desc->columns == 0) {
+        if (desc->rows != 0)
+            return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                            "rows is %lld and columns is 0: expected both or neither", (long long)desc->rows);
+        return CLATTN_SUCCESS;
+    }
+    if (desc->length != desc->rows * desc->columns)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "length is %lld: expected rows * columns (%lld)",
+                        (long long)desc->length, (long long)(desc->rows * desc->columns));
+    if (desc->positions != CLATTN_LENGTHS_NONE)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "positions is %d and columns is %lld: expected no positions in two dimensions",
+                        (int)desc->positions, (long long)desc->columns);
+    problem->columns = desc->columns;
+    return set_scale("column_scale", desc->column_scale, &problem->column_scale, error);
+}
+
+clattn_status cla_problem_from_sinusoidal(const clattn_sinusoidal_desc *given, struct cla_problem *problem,
+                                          clattn_error *error)
+{
+    clattn_sinusoidal_desc desc;
+    CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_sinusoidal_desc", error));
+    memset(problem, 0, sizeof *problem);
+    problem->operation = CLA_OP_SINUSOIDAL;
+    CLA_TRY(cla_check_range("batch", desc.batch, 0, CLA_MAX_HEADS, error));
+    CLA_TRY(cla_check_range("length", desc.length, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("width", desc.width, 1, CLA_MAX_LENGTH, error));
+    CLA_TRY(set_grid(&desc, problem, error));
+    const int divisor = problem->columns != 0 ? 4 : 2;
+    if (desc.width % divisor != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "width is %lld: expected a multiple of %d",
+                        (long long)desc.width, divisor);
+    problem->batch = desc.batch;
+    problem->q_heads = problem->kv_heads = 1;
+    problem->q_len = desc.length;
+    problem->head_dim = desc.width;
+    CLA_TRY(set_base(desc.base, problem, error));
+    CLA_TRY(set_positions(desc.positions, problem, error));
+    if (desc.add)
+        CLA_TRY(set_tensor(problem, CLA_INPUT, &desc.input, error));
+    return set_tensor(problem, CLA_OUTPUT, &desc.output, error);
+}
