@@ -89,14 +89,11 @@ static void compare_output_row(struct job *job, const int64_t index[3], const st
     struct tally *tally = &job->tally;
     double relative = compare_epsilon(dtype) * (job->fused_rounding ? 2.0 : 1.0) +
                       score_bound(row->largest_amplitude, job->operands->kv_len);
-    int64_t extent[4];
-    int64_t strides[4];
+    int64_t at = oracle_query_at(job->operands, ORACLE_OUTPUT, index[0], index[1], index[2]);
 
-    oracle_tensor_shape(desc, ORACLE_OUTPUT, extent, strides);
-    for (int64_t d = 0; d < extent[3]; ++d) {
-        int64_t at = index[0] * strides[0] + index[1] * strides[1] + index[2] * strides[2] + d * strides[3];
+    for (int64_t d = 0; d < oracle_value_dim(desc); ++d) {
         double expected = row->output[d];
-        double found = oracle_load(dtype, job->output, at);
+        double found = oracle_load(dtype, job->output, at + d);
         double bound = relative * row->magnitude[d];
         if (fabs(expected) < compare_smallest_normal(dtype) && row->lse != -HUGE_VAL)
             bound += compare_smallest_normal(dtype);
@@ -121,17 +118,20 @@ static void compare_scores_row(struct job *job, const int64_t index[3], const st
     const clattn_attention_desc *desc = job->operands->desc;
     const double *stages[] = {NULL, row->raw, row->softcap, row->masked, row->weights};
     const double *expected = stages[desc->scores_stage];
+    struct oracle_keys keys = oracle_keys(job->operands, ORACLE_KEY, index[0], 0);
     int64_t kv_len = job->operands->kv_len;
     int64_t extent[4];
     int64_t strides[4];
 
     oracle_tensor_shape(desc, ORACLE_SCORES, extent, strides);
     for (int64_t j = 0; j < kv_len; ++j) {
+        bool excludes = desc->scores_stage == CLATTN_SCORES_MASKED || desc->scores_stage == CLATTN_SCORES_WEIGHTS;
+        if (!excludes && oracle_key_at(&keys, j) < 0)
+            continue;
         int64_t at = index[0] * strides[0] + index[1] * strides[1] + index[2] * strides[2] + j * strides[3];
         double found = (double)job->scores[at];
         double bound;
         if (desc->scores_stage != CLATTN_SCORES_WEIGHTS) {
-            bool excludes = desc->scores_stage == CLATTN_SCORES_MASKED;
             bound = score_bound(excludes ? row->amplitude[j] : row->raw_amplitude[j], kv_len);
         } else if (row->kept[j]) {
             double amplitude = fmax(row->amplitude[j], row->largest_amplitude);
@@ -151,8 +151,7 @@ static void compare_scores_row(struct job *job, const int64_t index[3], const st
 
 static void compare_lse(struct job *job, const int64_t index[3], const struct oracle_row *row)
 {
-    const clattn_attention_desc *desc = job->operands->desc;
-    double found = (double)job->lse[(index[0] * desc->q_heads + index[1]) * desc->q_len + index[2]];
+    double found = (double)job->lse[oracle_lse_at(job->operands, index[0], index[1], index[2])];
     double bound = score_bound(row->largest_amplitude, job->operands->kv_len);
     double share = compare_share(CLATTN_F32, found, row->lse, bound);
 
@@ -172,28 +171,24 @@ static void plain_row(struct job *job, const int64_t index[3], const struct orac
     int64_t value_dim = oracle_value_dim(desc);
     int64_t width = desc->head_dim > value_dim ? desc->head_dim : value_dim;
     int64_t g = index[1] / (desc->q_heads / desc->kv_heads);
+    struct oracle_keys keys = oracle_keys(o, ORACLE_KEY, index[0], g);
+    struct oracle_keys values = oracle_keys(o, ORACLE_VALUE, index[0], g);
     float scale = (float)oracle_scale(desc);
     float *scores = scratch;
     float *output = scratch + o->kv_len;
     float *widened_query = output + width;
     float *widened_row = widened_query + width;
-    float largest = -HUGE_VALF;
+    float sink = desc->sinks ? o->sinks[index[1]] : -HUGE_VALF;
+    float largest = sink;
     float sum = 0.0F;
-    int64_t extent[4];
-    int64_t q[4];
-    int64_t k[4];
-    int64_t v[4];
+    const float *query =
+        oracle_widen(desc->query.dtype, o->query, oracle_query_at(o, ORACLE_QUERY, index[0], index[1], index[2]),
+                     desc->head_dim, widened_query);
 
-    oracle_tensor_shape(desc, ORACLE_QUERY, extent, q);
-    oracle_tensor_shape(desc, ORACLE_KEY, extent, k);
-    oracle_tensor_shape(desc, ORACLE_VALUE, extent, v);
-    const float *query = oracle_widen(desc->query.dtype, o->query, index[0] * q[0] + index[1] * q[1] + index[2] * q[2],
-                                      desc->head_dim, widened_query);
     for (int64_t j = 0; j < o->kv_len; ++j) {
         if (!row->kept[j])
             continue;
-        const float *key =
-            oracle_widen(desc->key.dtype, o->key, index[0] * k[0] + g * k[1] + j * k[2], desc->head_dim, widened_row);
+        const float *key = oracle_widen(desc->key.dtype, o->key, oracle_key_at(&keys, j), desc->head_dim, widened_row);
         float score = 0.0F;
         for (int64_t d = 0; d < desc->head_dim; ++d)
             score += query[d] * key[d];
@@ -204,6 +199,8 @@ static void plain_row(struct job *job, const int64_t index[3], const struct orac
         scores[j] = (float)oracle_round(desc->query.dtype, (double)score);
         largest = scores[j] > largest ? scores[j] : largest;
     }
+    if (sink != -HUGE_VALF)
+        sum = expf(sink - largest);
     for (int64_t j = 0; j < o->kv_len; ++j) {
         if (row->kept[j])
             sum += scores[j] = expf(scores[j] - largest);
@@ -215,7 +212,7 @@ static void plain_row(struct job *job, const int64_t index[3], const struct orac
             continue;
         float weight = (float)oracle_round(desc->value.dtype, (double)(scores[j] / sum));
         const float *value =
-            oracle_widen(desc->value.dtype, o->value, index[0] * v[0] + g * v[1] + j * v[2], value_dim, widened_row);
+            oracle_widen(desc->value.dtype, o->value, oracle_key_at(&values, j), value_dim, widened_row);
         for (int64_t d = 0; d < value_dim; ++d)
             output[d] += weight * value[d];
     }
@@ -244,6 +241,8 @@ static void *compare_rows(void *argument)
     job->tally.no_memory = !oracle_row_init(&row, o) || scratch == NULL;
     for (int64_t r = job->first_row; r < count_rows(o) && !job->tally.no_memory; r += job->row_step) {
         int64_t index[3] = {r / o->q_len / o->desc->q_heads, r / o->q_len % o->desc->q_heads, r % o->q_len};
+        if (index[2] >= oracle_sequence(o, index[0]).q_len)
+            continue;
         oracle_row_compute(o, index[0], index[1], index[2], &row);
         if (job->output != NULL)
             compare_output_row(job, index, &row);

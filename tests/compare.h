@@ -25,9 +25,10 @@ struct compare_result {
  * 3 (the ratio to a plain float computation and the signed bias) where all rows are compared, there are at least 4096
  * output elements and, for 2, `unit_variance` says that the inputs are of unit variance.
  *
- * Where NaN is expected NaN must be found, where Inf is expected Inf of that sign. Two things are left open: an output
- * of Inf may be NaN (a weight that is too small for f32 makes 0 * Inf of it), and in a row whose lse is NaN the weight
- * of an excluded key may be NaN instead of 0.
+ * Where NaN is expected NaN must be found, where Inf is expected Inf of that sign. Three things are left open: an
+ * output of Inf may be NaN (a weight that is too small for f32 makes 0 * Inf of it); in a row whose lse is NaN the
+ * weight of an excluded key may be NaN instead of 0; and the stages of scores that exclude nothing may hold anything
+ * for a key that is nowhere, its block being outside the pool or the packed sequence shorter.
  */
 struct compare_result compare_attention(const struct oracle_operands *operands, const void *output, const float *lse,
                                         const float *scores, int64_t row_step, bool fused_rounding, bool unit_variance);

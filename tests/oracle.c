@@ -153,10 +153,21 @@ bool oracle_tensor_shape(const clattn_attention_desc *desc, enum oracle_tensor t
     const int64_t columns[ORACLE_NUM_TENSORS] = {desc->head_dim,         desc->head_dim, oracle_value_dim(desc),
                                                  oracle_value_dim(desc), desc->kv_len,   desc->kv_len};
 
+    bool by_row = tensor == ORACLE_QUERY || tensor == ORACLE_OUTPUT;
+
     extent[0] = desc->batch;
     extent[1] = by_key ? desc->kv_heads : desc->q_heads;
     extent[2] = by_key ? desc->kv_len : desc->q_len;
     extent[3] = columns[tensor];
+    if (by_key && desc->kv_storage == CLATTN_STORAGE_PAGED) {
+        extent[0] = desc->num_blocks;
+        extent[2] = desc->page_size;
+    }
+    if ((by_row && desc->q_cu_lengths != CLATTN_LENGTHS_NONE) ||
+        (by_key && desc->kv_cu_lengths != CLATTN_LENGTHS_NONE)) {
+        extent[0] = 1;
+        extent[2] = by_key ? desc->kv_total : desc->q_total;
+    }
     if (tensor == ORACLE_MASK)
         mask_extent(desc, extent);
     oracle_strides(layouts[tensor], extent, strides);
@@ -164,15 +175,7 @@ bool oracle_tensor_shape(const clattn_attention_desc *desc, enum oracle_tensor t
            (tensor != ORACLE_SCORES || desc->scores_stage != CLATTN_SCORES_NONE);
 }
 
-/* ---- what a row sees ------------------------------------------------------------------------------------------ */
-
-/* What is the same for all keys of one row. */
-struct sight {
-    int64_t first; /* keys before it and from `end` on are excluded by lengths, band or the end of the mask */
-    int64_t end;
-    int64_t mask_index; /* element of key 0 */
-    int64_t mask_stride;
-};
+/* ---- what a batch has ----------------------------------------------------------------------------------------- */
 
 static int64_t smaller(int64_t a, int64_t b)
 {
@@ -184,34 +187,137 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static int64_t batch_length(const struct oracle_operands *o, int64_t b)
+static int64_t load_length(clattn_lengths type, const void *array, int64_t index)
 {
-    int64_t length = o->kv_len;
-
-    if (o->desc->kv_lengths == CLATTN_LENGTHS_I32)
-        length = ((const int32_t *)o->kv_lengths)[b];
-    if (o->desc->kv_lengths == CLATTN_LENGTHS_I64)
-        length = ((const int64_t *)o->kv_lengths)[b];
-    return larger(0, smaller(length, o->kv_len));
+    return type == CLATTN_LENGTHS_I32 ? ((const int32_t *)array)[index] : ((const int64_t *)array)[index];
 }
+
+/* Rows cu[b] to cu[b + 1] - 1, cut at `most` rows and at the total. */
+static void packed_rows(clattn_lengths type, const void *cu, int64_t b, int64_t total, int64_t most, int64_t *first,
+                        int64_t *length)
+{
+    int64_t begin = load_length(type, cu, b);
+
+    *first = smaller(larger(0, begin), total);
+    *length = larger(0, smaller(smaller(load_length(type, cu, b + 1) - begin, most), total - *first));
+}
+
+struct oracle_sequence oracle_sequence(const struct oracle_operands *o, int64_t b)
+{
+    const clattn_attention_desc *desc = o->desc;
+    struct oracle_sequence sequence = {.q_len = o->q_len, .kv_len = o->kv_len};
+
+    if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
+        packed_rows(desc->q_cu_lengths, o->q_cu_lengths, b, o->q_total, o->q_len, &sequence.q_first, &sequence.q_len);
+    if (desc->kv_cu_lengths != CLATTN_LENGTHS_NONE)
+        packed_rows(desc->kv_cu_lengths, o->kv_cu_lengths, b, o->kv_total, o->kv_len, &sequence.kv_first,
+                    &sequence.kv_len);
+    if (desc->kv_lengths != CLATTN_LENGTHS_NONE) {
+        int64_t length = larger(0, load_length(desc->kv_lengths, o->kv_lengths, b));
+        sequence.kv_len = smaller(length, o->kv_len);
+        if (desc->kv_storage == CLATTN_STORAGE_CIRCULAR)
+            sequence.kv_first = length - sequence.kv_len;
+    }
+    return sequence;
+}
+
+int64_t oracle_query_at(const struct oracle_operands *o, enum oracle_tensor tensor, int64_t b, int64_t h, int64_t i)
+{
+    bool ragged = o->desc->q_cu_lengths != CLATTN_LENGTHS_NONE;
+    int64_t extent[4];
+    int64_t strides[4];
+
+    oracle_tensor_shape(o->desc, tensor, extent, strides);
+    return (ragged ? 0 : b) * strides[0] + h * strides[1] + (oracle_sequence(o, b).q_first + i) * strides[2];
+}
+
+int64_t oracle_lse_at(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i)
+{
+    const clattn_attention_desc *desc = o->desc;
+
+    if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
+        return h * desc->q_total + oracle_sequence(o, b).q_first + i;
+    return (b * desc->q_heads + h) * desc->q_len + i;
+}
+
+int64_t oracle_table_stride(const clattn_attention_desc *desc)
+{
+    return desc->block_table_stride != 0 ? desc->block_table_stride
+                                         : (desc->kv_len + desc->page_size - 1) / desc->page_size;
+}
+
+struct oracle_keys oracle_keys(const struct oracle_operands *o, enum oracle_tensor tensor, int64_t b, int64_t g)
+{
+    const clattn_attention_desc *desc = o->desc;
+    struct oracle_sequence sequence = oracle_sequence(o, b);
+    int64_t extent[4];
+    int64_t strides[4];
+
+    oracle_tensor_shape(desc, tensor, extent, strides);
+    struct oracle_keys keys = {.start = b * strides[0] + g * strides[1],
+                               .row_stride = strides[2],
+                               .first = sequence.kv_first,
+                               .end = INT64_MAX};
+    if (desc->kv_cu_lengths != CLATTN_LENGTHS_NONE) {
+        keys.start = g * strides[1];
+        keys.end = sequence.kv_first + sequence.kv_len;
+    }
+    if (desc->kv_storage == CLATTN_STORAGE_CIRCULAR)
+        keys.circle = desc->kv_len;
+    if (desc->kv_storage == CLATTN_STORAGE_PAGED) {
+        keys.start = g * strides[1];
+        keys.page_size = desc->page_size;
+        keys.num_blocks = desc->num_blocks;
+        keys.block_stride = strides[0];
+        keys.blocks = o->block_table + b * oracle_table_stride(desc);
+    }
+    return keys;
+}
+
+int64_t oracle_key_at(const struct oracle_keys *keys, int64_t j)
+{
+    int64_t row = keys->first + j;
+
+    if (row >= keys->end)
+        return -1;
+    if (keys->circle != 0)
+        row %= keys->circle;
+    if (keys->page_size == 0)
+        return keys->start + row * keys->row_stride;
+    int64_t block = keys->blocks[row / keys->page_size];
+    if (block < 0 || block >= keys->num_blocks)
+        return -1;
+    return keys->start + block * keys->block_stride + row % keys->page_size * keys->row_stride;
+}
+
+/* ---- what a row sees ------------------------------------------------------------------------------------------ */
+
+/* What is the same for all keys of one row. */
+struct sight {
+    struct oracle_keys keys;
+    int64_t position;
+    int64_t first; /* keys before it and from `end` on are excluded by lengths, band or the end of the mask */
+    int64_t end;
+    int64_t mask_index; /* element of key 0 */
+    int64_t mask_stride;
+};
 
 static struct sight look(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i)
 {
     const clattn_attention_desc *desc = o->desc;
-    struct sight sight = {.first = 0, .end = batch_length(o, b)};
-    int64_t offset = 0;
+    struct oracle_sequence sequence = oracle_sequence(o, b);
+    struct sight sight = {.keys = oracle_keys(o, ORACLE_KEY, b, 0), .position = i, .first = 0, .end = sequence.kv_len};
 
     if (desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT)
-        offset = sight.end - o->q_len;
+        sight.position += sequence.kv_len - sequence.q_len;
     if (desc->alignment == CLATTN_ALIGN_OFFSET)
-        offset = o->offset;
-    int64_t position = i + offset;
+        sight.position += o->offset;
     if (desc->causal)
-        sight.end = smaller(sight.end, position + 1);
+        sight.end = smaller(sight.end, sight.position + 1);
     if (desc->window && desc->window_left >= 0)
-        sight.first = larger(sight.first, position - desc->window_left);
+        sight.first = larger(sight.first, sight.position - desc->window_left);
     if (desc->window && desc->window_right >= 0)
-        sight.end = smaller(sight.end, position + desc->window_right + 1);
+        sight.end = smaller(sight.end, sight.position + desc->window_right + 1);
     if (desc->mask_kind != CLATTN_MASK_NONE) {
         int64_t extent[4];
         int64_t strides[4];
@@ -226,7 +332,7 @@ static struct sight look(const struct oracle_operands *o, int64_t b, int64_t h, 
 }
 
 /* The additive mask at key j of the row, 0 where there is none. */
-static double bias_at(const struct oracle_operands *o, const struct sight *sight, int64_t j)
+static double mask_at(const struct oracle_operands *o, const struct sight *sight, int64_t j)
 {
     if (o->desc->mask_kind != CLATTN_MASK_ADDITIVE)
         return 0.0;
@@ -235,11 +341,11 @@ static double bias_at(const struct oracle_operands *o, const struct sight *sight
 
 static bool sees(const struct oracle_operands *o, const struct sight *sight, int64_t j)
 {
-    if (j < sight->first || j >= sight->end)
+    if (j < sight->first || j >= sight->end || oracle_key_at(&sight->keys, j) < 0)
         return false;
     if (o->desc->mask_kind == CLATTN_MASK_BOOL)
         return ((const unsigned char *)o->mask)[sight->mask_index + j * sight->mask_stride] != 0;
-    return bias_at(o, sight, j) != -HUGE_VAL;
+    return mask_at(o, sight, j) != -HUGE_VAL;
 }
 
 bool oracle_visible(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j)
@@ -281,19 +387,18 @@ static void compute_raw(const struct oracle_operands *o, int64_t b, int64_t h, i
 {
     const clattn_attention_desc *desc = o->desc;
     int64_t g = h / (desc->q_heads / desc->kv_heads);
+    struct oracle_keys keys = oracle_keys(o, ORACLE_KEY, b, g);
     double scale = oracle_scale(desc);
     float *widened_key = row->widened + desc->head_dim;
-    int64_t extent[4];
-    int64_t q[4];
-    int64_t k[4];
+    const float *query = oracle_widen(desc->query.dtype, o->query, oracle_query_at(o, ORACLE_QUERY, b, h, i),
+                                      desc->head_dim, row->widened);
 
-    oracle_tensor_shape(desc, ORACLE_QUERY, extent, q);
-    oracle_tensor_shape(desc, ORACLE_KEY, extent, k);
-    const float *query =
-        oracle_widen(desc->query.dtype, o->query, b * q[0] + h * q[1] + i * q[2], desc->head_dim, row->widened);
     for (int64_t j = 0; j < o->kv_len; ++j) {
-        const float *key =
-            oracle_widen(desc->key.dtype, o->key, b * k[0] + g * k[1] + j * k[2], desc->head_dim, widened_key);
+        int64_t at = oracle_key_at(&keys, j);
+        row->raw[j] = row->raw_amplitude[j] = 0.0;
+        if (at < 0)
+            continue;
+        const float *key = oracle_widen(desc->key.dtype, o->key, at, desc->head_dim, widened_key);
         dot(query, key, desc->head_dim, &row->raw[j], &row->raw_amplitude[j]);
         row->raw[j] *= scale;
         row->raw_amplitude[j] *= fabs(scale);
@@ -309,45 +414,58 @@ static void compute_softcap(const struct oracle_operands *o, struct oracle_row *
         row->softcap[j] = softcap > 0.0 ? softcap * tanh(row->raw[j] / softcap) : row->raw[j];
 }
 
-/* 3. masked[j] = softcap[j] + bias[j], and -inf where the row does not see the key, whatever softcap[j] is. */
+/*
+ * 3. masked[j] = softcap[j] + the additive mask - slope |p - j| + the relative bias, and -inf where the row does not
+ * see the key, whatever softcap[j] is.
+ */
 static void compute_masked(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i, struct oracle_row *row)
 {
+    const clattn_attention_desc *desc = o->desc;
+    int64_t reach = desc->relative_extent;
     struct sight sight = look(o, b, h, i);
 
     for (int64_t j = 0; j < o->kv_len; ++j) {
+        int64_t ahead = j - sight.position;
         row->kept[j] = sees(o, &sight, j);
         row->masked[j] = -HUGE_VAL;
         row->amplitude[j] = 0.0;
         if (!row->kept[j])
             continue;
-        double bias = bias_at(o, &sight, j);
-        row->masked[j] = row->softcap[j] + bias;
-        row->amplitude[j] = row->raw_amplitude[j] + (bias == (double)-FLT_MAX ? 0.0 : fabs(bias));
+        double mask = mask_at(o, &sight, j);
+        double alibi = desc->alibi ? -(double)o->alibi_slopes[h] * fabs((double)ahead) : 0.0;
+        double relative = 0.0;
+        if (reach > 0)
+            relative = (double)o->relative_bias[h * (2 * reach + 1) + larger(-reach, smaller(ahead, reach)) + reach];
+        row->masked[j] = row->softcap[j] + mask + alibi + relative;
+        row->amplitude[j] =
+            row->raw_amplitude[j] + (mask == (double)-FLT_MAX ? 0.0 : fabs(mask)) + fabs(alibi) + fabs(relative);
     }
 }
 
 /*
- * 4. weights[j] = e^(masked[j] - max) / sum, lse = max + ln(sum). A row that sees nothing, or nothing but scores of
- * -inf, has weights of 0 and an lse of -inf. NaN in a score that is seen makes every weight that is seen NaN; so does
- * +inf, by inf - inf.
+ * 4. weights[j] = e^(masked[j] - max) / sum, lse = max + ln(sum), the sink being in max and sum as a key is, and -inf
+ * where there is none. A row that sees nothing, or nothing but scores of -inf, has weights of 0 and an lse of -inf.
+ * NaN in a score that is seen makes every weight that is seen NaN; so does +inf, by inf - inf.
  */
-static void compute_weights(const struct oracle_operands *o, struct oracle_row *row)
+static void compute_weights(const struct oracle_operands *o, int64_t h, struct oracle_row *row)
 {
-    double largest = -HUGE_VAL;
-    double sum = 0.0;
-    bool nan = false;
+    double sink = o->desc->sinks ? (double)o->sinks[h] : -HUGE_VAL;
+    double largest = sink;
+    bool nan = isnan(sink);
 
     for (int64_t j = 0; j < o->kv_len; ++j) {
         nan = nan || isnan(row->masked[j]);
         largest = row->masked[j] > largest ? row->masked[j] : largest;
     }
     bool empty = !nan && largest == -HUGE_VAL;
+    double sink_weight = empty ? 0.0 : exp(sink - largest);
+    double sum = sink_weight;
     for (int64_t j = 0; j < o->kv_len; ++j) {
         row->weights[j] = row->kept[j] && !empty ? (nan ? (double)NAN : exp(row->masked[j] - largest)) : 0.0;
         sum += row->weights[j];
     }
     row->lse = empty ? -HUGE_VAL : largest + log(sum);
-    row->largest_amplitude = 0.0;
+    row->largest_amplitude = sink_weight / sum > 0x1p-30 ? fabs(sink) : 0.0;
     for (int64_t j = 0; j < o->kv_len && !empty; ++j) {
         row->weights[j] = row->kept[j] ? row->weights[j] / sum : 0.0;
         if (row->weights[j] > 0x1p-30 && row->amplitude[j] > row->largest_amplitude)
@@ -360,13 +478,11 @@ static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h
 {
     const clattn_attention_desc *desc = o->desc;
     int64_t g = h / (desc->q_heads / desc->kv_heads);
+    struct oracle_keys values = oracle_keys(o, ORACLE_VALUE, b, g);
     int64_t value_dim = oracle_value_dim(desc);
     double *restrict output = row->output;
     double *restrict magnitude = row->magnitude;
-    int64_t extent[4];
-    int64_t v[4];
 
-    oracle_tensor_shape(desc, ORACLE_VALUE, extent, v);
     for (int64_t d = 0; d < value_dim; ++d)
         output[d] = magnitude[d] = 0.0;
     for (int64_t j = 0; j < o->kv_len; ++j) {
@@ -374,7 +490,7 @@ static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h
             continue;
         double weight = row->weights[j];
         const float *value =
-            oracle_widen(desc->value.dtype, o->value, b * v[0] + g * v[1] + j * v[2], value_dim, row->widened);
+            oracle_widen(desc->value.dtype, o->value, oracle_key_at(&values, j), value_dim, row->widened);
         for (int64_t d = 0; d < value_dim; ++d) {
             double product = weight * (double)value[d];
             output[d] += product;
@@ -388,7 +504,7 @@ void oracle_row_compute(const struct oracle_operands *operands, int64_t b, int64
     compute_raw(operands, b, h, i, row);
     compute_softcap(operands, row);
     compute_masked(operands, b, h, i, row);
-    compute_weights(operands, row);
+    compute_weights(operands, h, row);
     compute_output(operands, b, h, row);
 }
 

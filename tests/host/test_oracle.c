@@ -192,6 +192,228 @@ static void rows_at_the_edges(void **state)
     oracle_row_free(&row);
 }
 
+/* A descriptor of one head and one dim, in which a query of 0 gives every key that is seen the same weight. */
+static clattn_attention_desc tiny(int64_t batch, int64_t q_len, int64_t kv_len)
+{
+    clattn_attention_desc desc;
+
+    clattn_attention_desc_init(&desc);
+    desc.batch = batch;
+    desc.q_heads = desc.kv_heads = desc.head_dim = 1;
+    desc.q_len = q_len;
+    desc.kv_len = kv_len;
+    return desc;
+}
+
+/* The single number that row (b, h, i) gives; its lse too, unless NULL. */
+static double output_of(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, double *lse)
+{
+    struct oracle_row row;
+
+    assert_true(oracle_row_init(&row, operands));
+    oracle_row_compute(operands, b, h, i, &row);
+    double output = row.output[0];
+    if (lse != NULL)
+        *lse = row.lse;
+    oracle_row_free(&row);
+    return output;
+}
+
+/*
+ * Sequences of 2, 0 and 3 queries over 1, 2 and 4 keys, of which the last is cut to 3; the keys begin at row 2. Causal
+ * at the bottom right, so that the last query of each sees all its keys.
+ */
+static void packed_sequences_by_hand(void **state)
+{
+    const int32_t q_cu[] = {1, 3, 3, 6};
+    const int64_t kv_cu[] = {2, 3, 5, 9};
+    const float zero[6] = {0.0F};
+    const float values[9] = {NAN, NAN, 5.0F, 7.0F, 9.0F, 1.0F, 2.0F, 6.0F, 100.0F};
+    clattn_attention_desc desc = tiny(3, 3, 3);
+
+    (void)state;
+    desc.q_cu_lengths = CLATTN_LENGTHS_I32;
+    desc.kv_cu_lengths = CLATTN_LENGTHS_I64;
+    desc.q_total = 8;
+    desc.kv_total = 10;
+    desc.causal = 1;
+    desc.alignment = CLATTN_ALIGN_BOTTOM_RIGHT;
+    struct oracle_operands operands = {.desc = &desc,
+                                       .q_len = 3,
+                                       .kv_len = 3,
+                                       .query = zero,
+                                       .key = values,
+                                       .value = values,
+                                       .q_total = 6,
+                                       .kv_total = 9,
+                                       .q_cu_lengths = q_cu,
+                                       .kv_cu_lengths = kv_cu};
+    assert_int_equal(oracle_sequence(&operands, 1).q_len, 0);
+    assert_int_equal(oracle_sequence(&operands, 1).kv_len, 2);
+    assert_int_equal(oracle_sequence(&operands, 2).kv_len, 3);
+    assert_true(output_of(&operands, 0, 0, 0, NULL) == 0.0); /* stands before its only key */
+    assert_true(output_of(&operands, 0, 0, 1, NULL) == 5.0);
+    assert_true(output_of(&operands, 2, 0, 0, NULL) == 1.0);
+    assert_near(output_of(&operands, 2, 0, 1, NULL), 1.5, 1e-15);
+    assert_near(output_of(&operands, 2, 0, 2, NULL), 3.0, 1e-15);
+    assert_int_equal(oracle_query_at(&operands, ORACLE_OUTPUT, 2, 0, 1), 4);
+    assert_int_equal(oracle_lse_at(&operands, 2, 1, 1), 8 + 4);
+    operands.kv_total = 7; /* what the total cuts off is nobody's */
+    operands.q_total = 5;
+    assert_int_equal(oracle_sequence(&operands, 2).q_len, 2);
+    assert_int_equal(oracle_sequence(&operands, 2).kv_len, 2);
+    assert_near(output_of(&operands, 2, 0, 1, NULL), 1.5, 1e-15);
+    operands.kv_total = 4; /* before the last sequence begins */
+    assert_int_equal(oracle_sequence(&operands, 2).kv_len, 0);
+    assert_int_equal(oracle_sequence(&operands, 1).kv_len, 1);
+}
+
+/* Four rows written 6, 2, 4 and 0 times in turn; each query sees the one key that has its number. */
+static void circular_caches_by_hand(void **state)
+{
+    const int64_t written[] = {6, 2, 4, 0};
+    const float zero[4] = {0.0F};
+    const float values[16] = {10, 11, 12, 13, 20, 21, NAN, NAN, 30, 31, 32, 33, NAN, NAN, NAN, NAN};
+    const double expected[4][4] = {{12, 13, 10, 11}, {20, 21, 0, 0}, {30, 31, 32, 33}, {0, 0, 0, 0}};
+    clattn_attention_desc desc = tiny(4, 4, 4);
+
+    (void)state;
+    desc.kv_storage = CLATTN_STORAGE_CIRCULAR;
+    desc.kv_lengths = CLATTN_LENGTHS_I64;
+    desc.query.strides[2] = desc.query.strides[3] = 1; /* one query for all */
+    desc.window = 1;
+    desc.alignment = CLATTN_ALIGN_TOP_LEFT;
+    struct oracle_operands operands = {
+        .desc = &desc, .q_len = 4, .kv_len = 4, .query = zero, .key = values, .value = values, .kv_lengths = written};
+    for (int64_t b = 0; b < 4; ++b)
+        for (int64_t i = 0; i < 4; ++i)
+            assert_true(output_of(&operands, b, 0, i, NULL) == expected[b][i]);
+    desc.alignment = CLATTN_ALIGN_BOTTOM_RIGHT; /* the last query at the newest key */
+    assert_true(output_of(&operands, 0, 0, 3, NULL) == 11.0);
+    assert_true(output_of(&operands, 1, 0, 3, NULL) == 21.0);
+    assert_true(output_of(&operands, 1, 0, 2, NULL) == 20.0);
+    assert_true(output_of(&operands, 1, 0, 1, NULL) == 0.0);
+}
+
+/* 5 keys in blocks of 2, two key/value heads, a pool [4, 2, 2, 1]. Blocks 4 and -1 are not in it. */
+static void paged_caches_by_hand(void **state)
+{
+    const int32_t table[] = {3, 4, 1, 99, 99, 0, 3, -1};
+    const float queries[4] = {0.0F};
+    const float keys[16] = {0.0F};
+    float pool[16];
+    clattn_attention_desc desc = tiny(2, 1, 5);
+
+    (void)state;
+    for (int n = 0; n < 16; ++n)
+        pool[n] = (float)(1 << n);
+    desc.q_heads = desc.kv_heads = 2;
+    desc.kv_storage = CLATTN_STORAGE_PAGED;
+    desc.page_size = 2;
+    desc.num_blocks = 4;
+    desc.block_table_stride = 5;
+    struct oracle_operands operands = {
+        .desc = &desc, .q_len = 1, .kv_len = 5, .query = queries, .key = keys, .value = pool, .block_table = table};
+    assert_near(output_of(&operands, 0, 0, 0, NULL), (double)((1 << 12) + (1 << 13) + (1 << 4)) / 3.0, 1e-9);
+    assert_near(output_of(&operands, 0, 1, 0, NULL), (double)((1 << 14) + (1 << 15) + (1 << 6)) / 3.0, 1e-9);
+    assert_near(output_of(&operands, 1, 0, 0, NULL), (double)((1 << 0) + (1 << 1) + (1 << 12) + (1 << 13)) / 4.0, 1e-9);
+    assert_true(oracle_visible(&operands, 0, 0, 0, 1) && !oracle_visible(&operands, 0, 0, 0, 2) &&
+                !oracle_visible(&operands, 0, 0, 0, 3) && oracle_visible(&operands, 0, 0, 0, 4) &&
+                !oracle_visible(&operands, 1, 0, 0, 4));
+    operands.kv_len = 3; /* of this run; the table keeps its stride */
+    assert_near(output_of(&operands, 1, 0, 0, NULL), (double)((1 << 0) + (1 << 1) + (1 << 12)) / 3.0, 1e-9);
+    desc.block_table_stride = 0; /* now 3, so that batch 1 has 99, 99 and 0 */
+    operands.kv_len = 5;
+    assert_near(output_of(&operands, 1, 0, 0, NULL), 1.0, 1e-15);
+}
+
+/* A logit without a value: half of the weight beside one key with the same score, all of it where no key is seen. */
+static void sinks_by_hand(void **state)
+{
+    const float zero = 0.0F;
+    const float value = 6.0F;
+    const float sinks[] = {0.0F, -INFINITY, 40.0F};
+    float query[3] = {0.0F};
+    clattn_attention_desc desc = tiny(1, 1, 1);
+    struct oracle_row row;
+    double lse;
+
+    (void)state;
+    desc.q_heads = 3;
+    desc.sinks = 1;
+    struct oracle_operands operands = {
+        .desc = &desc, .q_len = 1, .kv_len = 1, .query = query, .key = &zero, .value = &value, .sinks = sinks};
+    assert_near(output_of(&operands, 0, 0, 0, &lse), 3.0, 1e-15);
+    assert_near(lse, log(2.0), 1e-15);
+    assert_true(output_of(&operands, 0, 1, 0, &lse) == 6.0);
+    assert_true(lse == 0.0);
+    assert_near(output_of(&operands, 0, 2, 0, &lse), 6.0 * exp(-40.0), 1e-30);
+    assert_true(lse == 40.0);
+    assert_true(oracle_row_init(&row, &operands));
+    oracle_row_compute(&operands, 0, 2, 0, &row);
+    assert_true(row.largest_amplitude == 40.0);
+    oracle_row_compute(&operands, 0, 1, 0, &row);
+    assert_true(row.largest_amplitude == 0.0 && row.weights[0] == 1.0);
+    oracle_row_free(&row);
+    operands.kv_len = 0;
+    assert_true(output_of(&operands, 0, 2, 0, &lse) == 0.0 && lse == 40.0);
+    assert_true(output_of(&operands, 0, 1, 0, &lse) == 0.0 && lse == -HUGE_VAL);
+}
+
+/* Two heads, the second query of two, 5 keys, keys to the left of position 2 at a distance, those to the right too. */
+static void position_biases_by_hand(void **state)
+{
+    const float slopes[] = {9.0F, 0.5F};
+    const float relative[] = {9, 9, 9, 9, 9, 30, 20, 10, 40, 50}; /* of head 1: -2 to 2 */
+    const double alibi_alone[] = {-1.0, -0.5, 0.0, -0.5, -1.0};
+    const double relative_alone[] = {30, 20, 10, 40, 50};
+    const double moved[] = {20, 10, 40, 50, 50};
+    const float mask[] = {1, 2, -FLT_MAX, -INFINITY, 5};
+    const float keys[5] = {1, 1, 1, 1, 1};
+    float query[4] = {0, 0, 0, -3};
+    clattn_attention_desc desc = tiny(1, 2, 5);
+    struct oracle_row row;
+
+    (void)state;
+    desc.q_heads = 2;
+    desc.alignment = CLATTN_ALIGN_OFFSET;
+    struct oracle_operands operands = {.desc = &desc,
+                                       .q_len = 2,
+                                       .kv_len = 5,
+                                       .offset = 1,
+                                       .query = query,
+                                       .key = keys,
+                                       .value = keys,
+                                       .mask = mask,
+                                       .alibi_slopes = slopes,
+                                       .relative_bias = relative};
+    assert_true(oracle_row_init(&row, &operands));
+    desc.alibi = 1;
+    oracle_row_compute(&operands, 0, 1, 1, &row);
+    for (int j = 0; j < 5; ++j)
+        assert_true(row.masked[j] == -3.0 + alibi_alone[j] && row.amplitude[j] == 3.0 - alibi_alone[j]);
+    desc.alibi = 0;
+    desc.relative_extent = 2;
+    oracle_row_compute(&operands, 0, 1, 1, &row);
+    for (int j = 0; j < 5; ++j)
+        assert_true(row.masked[j] == -3.0 + relative_alone[j] && row.amplitude[j] == 3.0 + relative_alone[j]);
+    operands.offset = 0; /* one position to the left, where the last two keys are as far as the table knows */
+    oracle_row_compute(&operands, 0, 1, 1, &row);
+    for (int j = 0; j < 5; ++j)
+        assert_true(row.masked[j] == -3.0 + moved[j]);
+    operands.offset = 1;
+    desc.alibi = 1;
+    desc.mask_kind = CLATTN_MASK_ADDITIVE;
+    for (int d = 0; d < 4; ++d)
+        desc.mask_shape[d] = d < 3 ? 1 : 5;
+    oracle_row_compute(&operands, 0, 1, 1, &row);
+    assert_true(row.masked[0] == -3.0 + 1.0 - 1.0 + 30.0 && row.amplitude[0] == 3.0 + 1.0 + 1.0 + 30.0);
+    assert_true(row.masked[3] == -HUGE_VAL && !row.kept[3]);
+    assert_true(row.amplitude[2] == 3.0 + 10.0); /* the most negative number counts as nothing */
+    assert_true(row.raw[1] == -3.0 && row.softcap[1] == -3.0);
+    oracle_row_free(&row);
+}
+
 static void shares_are_judged(void **state)
 {
     (void)state;
@@ -319,10 +541,12 @@ static void damage_is_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(halves_survive),     cmocka_unit_test(rounding_is_to_nearest_even),
-        cmocka_unit_test(two_states_by_hand), cmocka_unit_test(exclusion_keeps_what_it_should),
-        cmocka_unit_test(rows_at_the_edges),  cmocka_unit_test(shares_are_judged),
-        cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(halves_survive),          cmocka_unit_test(rounding_is_to_nearest_even),
+        cmocka_unit_test(two_states_by_hand),      cmocka_unit_test(exclusion_keeps_what_it_should),
+        cmocka_unit_test(rows_at_the_edges),       cmocka_unit_test(packed_sequences_by_hand),
+        cmocka_unit_test(circular_caches_by_hand), cmocka_unit_test(paged_caches_by_hand),
+        cmocka_unit_test(sinks_by_hand),           cmocka_unit_test(position_biases_by_hand),
+        cmocka_unit_test(shares_are_judged),       cmocka_unit_test(damage_is_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
