@@ -67,3 +67,17 @@ float cla_default_scale(int64_t head_dim)
 {
     return (float)(1.0 / sqrt((double)head_dim));
 }
+
+int64_t cla_default_blocks(int64_t batch, int64_t kv_len, int64_t page_size)
+{
+    int64_t blocks;
+    if (!cla_mul(batch, cla_ceil_div(kv_len, page_size), &blocks))
+        return INT64_MAX;
+    return cla_max(blocks, 1);
+}
+
+int64_t cla_default_total(int64_t batch, int64_t length)
+{
+    int64_t total;
+    return cla_mul(batch, length, &total) ? total : INT64_MAX;
+}

@@ -36,4 +36,9 @@ clattn_status cla_set_pages(struct cla_problem *problem, int64_t page_size, int6
 /* 1 / sqrt(head_dim), the scale that 0 stands for. */
 float cla_default_scale(int64_t head_dim);
 
+/* What a problem string that does not say otherwise means: blocks that hold every key of every batch, 1 at least, and
+ * rows of as many full sequences. Where that does not fit 63 bits, INT64_MAX. */
+int64_t cla_default_blocks(int64_t batch, int64_t kv_len, int64_t page_size);
+int64_t cla_default_total(int64_t batch, int64_t length);
+
 #endif

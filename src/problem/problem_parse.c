@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The problem string of attention.h as it is read: sizes, types, then parts that each set one thing. */
-#include "problem/problem.h"
+#include "problem/check.h"
 #include "util/error.h"
 #include "util/number.h"
 #include "util/struct_size.h"
@@ -119,7 +119,7 @@ static clattn_status parse_types(struct span part, clattn_attention_desc *desc, 
 
 #define ALIGN_FORM "top-left, bottom-right or the offset of the first query"
 
-/* Causality and window share one alignment. */
+/* Causality, window and position biases share one alignment. */
 static const char *set_alignment(clattn_attention_desc *desc, struct span align, const char *expected)
 {
     clattn_alignment alignment = CLATTN_ALIGN_OFFSET;
@@ -131,7 +131,7 @@ static const char *set_alignment(clattn_attention_desc *desc, struct span align,
     else if (!cla_parse_int64(align.text, align.length, &offset))
         return expected;
     if (desc->alignment != CLATTN_ALIGN_NONE && (desc->alignment != alignment || desc->offset != offset))
-        return "the same alignment for causal (which alone means bottom-right) and window";
+        return "the same alignment in every part (causal alone means bottom-right)";
     desc->alignment = alignment;
     desc->offset = offset;
     return NULL;
@@ -171,6 +171,26 @@ static const char *set_window(clattn_attention_desc *desc, struct span rest)
     return set_alignment(desc, align, expected);
 }
 
+static const char *set_alibi(clattn_attention_desc *desc, struct span rest)
+{
+    static const char expected[] = "alibi@ALIGN, ALIGN being " ALIGN_FORM;
+    if (rest.length == 0 || rest.text[0] != '@')
+        return expected;
+    desc->alibi = 1;
+    return set_alignment(desc, (struct span){rest.text + 1, rest.length - 1}, expected);
+}
+
+static const char *set_relative(clattn_attention_desc *desc, struct span rest)
+{
+    static const char expected[] = "relative=R@ALIGN, R being 1 or more, ALIGN " ALIGN_FORM;
+    struct span align = value_of(rest);
+    struct span extent = cut(&align, '@');
+    if (align.text == NULL || !cla_parse_int64(extent.text, extent.length, &desc->relative_extent) ||
+        desc->relative_extent < 1)
+        return expected;
+    return set_alignment(desc, align, expected);
+}
+
 static const char *set_softcap(clattn_attention_desc *desc, struct span rest)
 {
     struct span value = value_of(rest);
@@ -206,6 +226,69 @@ static const char *set_lengths(clattn_attention_desc *desc, struct span rest)
     return rest.length == 0 ? NULL : "lengths, without a value";
 }
 
+#define ONE_STORAGE "one of circular and paged"
+
+static const char *set_circular(clattn_attention_desc *desc, struct span rest)
+{
+    if (desc->kv_storage != CLATTN_STORAGE_LINEAR)
+        return ONE_STORAGE;
+    desc->kv_storage = CLATTN_STORAGE_CIRCULAR;
+    return rest.length == 0 ? NULL : "circular, without a value";
+}
+
+static const char *set_paged(clattn_attention_desc *desc, struct span rest)
+{
+    static const char expected[] = "paged=N or paged=NxM, N keys a block and M blocks, both 1 or more";
+    struct span blocks = value_of(rest);
+    struct span page = cut(&blocks, 'x');
+    if (desc->kv_storage != CLATTN_STORAGE_LINEAR)
+        return ONE_STORAGE;
+    if (!cla_parse_int64(page.text, page.length, &desc->page_size) || desc->page_size < 1)
+        return expected;
+    desc->kv_storage = CLATTN_STORAGE_PAGED;
+    desc->num_blocks = cla_default_blocks(desc->batch, desc->kv_len, desc->page_size);
+    if (blocks.text == NULL)
+        return NULL;
+    bool good = cla_parse_int64(blocks.text, blocks.length, &desc->num_blocks) && desc->num_blocks > 0;
+    return good ? NULL : expected;
+}
+
+static const char *set_ragged(clattn_attention_desc *desc, struct span rest)
+{
+    static const char expected[] = "ragged=q, ragged=kv or ragged=qkv, after it @ and a total for each or nothing: "
+                                   "@Q, @KV, @Q,KV";
+    struct span totals = value_of(rest);
+    struct span which = cut(&totals, '@');
+    const bool queries = equals(which, "q") || equals(which, "qkv");
+    const bool keys = equals(which, "kv") || equals(which, "qkv");
+    if (!queries && !keys)
+        return expected;
+    if (queries) {
+        desc->q_cu_lengths = CLATTN_LENGTHS_I32;
+        desc->q_total = cla_default_total(desc->batch, desc->q_len);
+    }
+    if (keys) {
+        desc->kv_cu_lengths = CLATTN_LENGTHS_I32;
+        desc->kv_total = cla_default_total(desc->batch, desc->kv_len);
+    }
+    if (totals.text == NULL)
+        return NULL;
+    struct span first = cut(&totals, ',');
+    struct span second = queries ? totals : first;
+    bool good = (totals.text != NULL) == (queries && keys);
+    if (queries)
+        good = good && cla_parse_int64(first.text, first.length, &desc->q_total) && desc->q_total >= 0;
+    if (keys)
+        good = good && cla_parse_int64(second.text, second.length, &desc->kv_total) && desc->kv_total >= 0;
+    return good ? NULL : expected;
+}
+
+static const char *set_sinks(clattn_attention_desc *desc, struct span rest)
+{
+    desc->sinks = 1;
+    return rest.length == 0 ? NULL : "sinks, without a value";
+}
+
 static const char *set_lse(clattn_attention_desc *desc, struct span rest)
 {
     desc->lse = 1;
@@ -236,8 +319,10 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         const char *name;
         const char *(*set)(clattn_attention_desc *desc, struct span rest);
     } kinds[] = {
-        {"causal", set_causal}, {"window", set_window},   {"softcap", set_softcap}, {"scale", set_scale},
-        {"mask", set_mask},     {"lengths", set_lengths}, {"lse", set_lse},         {"scores", set_scores},
+        {"causal", set_causal}, {"window", set_window},   {"softcap", set_softcap},   {"scale", set_scale},
+        {"mask", set_mask},     {"lengths", set_lengths}, {"lse", set_lse},           {"scores", set_scores},
+        {"sinks", set_sinks},   {"alibi", set_alibi},     {"relative", set_relative}, {"circular", set_circular},
+        {"paged", set_paged},   {"ragged", set_ragged},
     };
     size_t name_length = 0;
     while (name_length < part.length && part.text[name_length] != '=' && part.text[name_length] != '@')
@@ -252,7 +337,8 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         return expected == NULL ? CLATTN_SUCCESS : refuse(error, part, expected);
     }
     return refuse(error, part,
-                  "causal[@ALIGN], window=L,R@ALIGN, softcap=X, scale=X, mask=bool|add, lengths, lse or scores=STAGE");
+                  "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, mask=bool|add, "
+                  "lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or scores=STAGE");
 }
 
 clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)

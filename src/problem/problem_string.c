@@ -156,6 +156,42 @@ static void add_band(struct line *line, const struct cla_problem *problem)
     add_alignment(line, problem);
 }
 
+static void add_position_biases(struct line *line, const struct cla_problem *problem)
+{
+    if (problem->tensor[CLA_ALIBI_SLOPES].present) {
+        add(line, ":alibi");
+        add_alignment(line, problem);
+    }
+    if (problem->tensor[CLA_RELATIVE_BIAS].present) {
+        add(line, ":relative=%" PRId64, problem->relative_extent);
+        add_alignment(line, problem);
+    }
+}
+
+/* Where keys and values lie, and which sequences are packed; sizes that are their defaults are left out. */
+static void add_storage(struct line *line, const struct cla_problem *problem)
+{
+    const bool queries = problem->q_cu_lengths != CLATTN_LENGTHS_NONE;
+    const bool keys = problem->kv_cu_lengths != CLATTN_LENGTHS_NONE;
+    if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR)
+        add(line, ":circular");
+    if (problem->kv_storage == CLATTN_STORAGE_PAGED) {
+        add(line, ":paged=%" PRId64, problem->page_size);
+        if (problem->num_blocks != cla_default_blocks(problem->batch, problem->kv_len, problem->page_size))
+            add(line, "x%" PRId64, problem->num_blocks);
+    }
+    if (!queries && !keys)
+        return;
+    add(line, ":ragged=%s%s", queries ? "q" : "", keys ? "kv" : "");
+    if ((!queries || problem->q_total == cla_default_total(problem->batch, problem->q_len)) &&
+        (!keys || problem->kv_total == cla_default_total(problem->batch, problem->kv_len)))
+        return;
+    if (queries)
+        add(line, "@%" PRId64, problem->q_total);
+    if (keys)
+        add(line, "%c%" PRId64, queries ? ',' : '@', problem->kv_total);
+}
+
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size)
 {
     static const char *const stages[] = {"", ":scores=raw", ":scores=softcap", ":scores=masked", ":scores=weights"};
@@ -176,6 +212,7 @@ size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t 
     add_sizes(&line, problem);
     add_types(&line, problem);
     add_band(&line, problem);
+    add_position_biases(&line, problem);
     if (problem->softcap != 0.0f)
         add(&line, ":softcap=%s", cla_format_float(number, problem->softcap));
     if (problem->head_dim != 0 && problem->scale != cla_default_scale(problem->head_dim))
@@ -183,6 +220,9 @@ size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t 
     add(&line, "%s", masks[problem->mask_kind]);
     if (problem->kv_lengths != CLATTN_LENGTHS_NONE)
         add(&line, ":lengths");
+    add_storage(&line, problem);
+    if (problem->tensor[CLA_SINKS].present)
+        add(&line, ":sinks");
     if (problem->tensor[CLA_LSE].present)
         add(&line, ":lse");
     add(&line, "%s", stages[problem->scores_stage]);

@@ -86,6 +86,32 @@ static void parts_are_read_in_any_order(void **state)
     assert_int_equal(parsed("b1h1q1k1d1:f32:scores=masked").scores_stage, CLATTN_SCORES_MASKED);
 }
 
+static void storage_and_positions_are_read(void **state)
+{
+    (void)state;
+    clattn_attention_desc d = parsed("b2h4q3k10d8:f32:relative=5@-2:sinks:ragged=q:paged=4:alibi@-2:causal@-2");
+    assert_true(d.alignment == CLATTN_ALIGN_OFFSET && d.offset == -2);
+    assert_true(d.relative_extent == 5 && d.alibi == 1 && d.sinks == 1 && d.causal == 1);
+    assert_true(d.kv_storage == CLATTN_STORAGE_PAGED && d.page_size == 4 && d.num_blocks == 6);
+    assert_int_equal(d.block_table_stride, 0);
+    assert_true(d.q_cu_lengths == CLATTN_LENGTHS_I32 && d.q_total == 6);
+    assert_true(d.kv_cu_lengths == CLATTN_LENGTHS_NONE && d.kv_total == 0 && d.kv_lengths == CLATTN_LENGTHS_NONE);
+
+    d = parsed("b2h4q3k10d8:f32:paged=4x1");
+    assert_true(d.page_size == 4 && d.num_blocks == 1);
+    assert_int_equal(parsed("b0h4q3k10d8:f32:paged=4").num_blocks, 1);
+    d = parsed("b2h4q3k10d8:f32:circular:lengths");
+    assert_true(d.kv_storage == CLATTN_STORAGE_CIRCULAR && d.kv_lengths == CLATTN_LENGTHS_I32);
+    d = parsed("b2h4q3k10d8:f32:ragged=kv");
+    assert_true(d.q_cu_lengths == CLATTN_LENGTHS_NONE && d.kv_cu_lengths == CLATTN_LENGTHS_I32 && d.kv_total == 20);
+    d = parsed("b2h4q3k10d8:f32:ragged=kv@7");
+    assert_true(d.q_total == 0 && d.kv_total == 7);
+    d = parsed("b2h4q3k10d8:f32:ragged=qkv@5,0");
+    assert_true(d.q_cu_lengths == CLATTN_LENGTHS_I32 && d.q_total == 5 && d.kv_total == 0);
+    d = parsed("b2h4q3k10d8:f32:ragged=qkv");
+    assert_true(d.q_total == 6 && d.kv_total == 20);
+}
+
 /* Strings as format writes them come back unchanged. */
 static void canonical_strings_round_trip(void **state)
 {
@@ -115,6 +141,22 @@ static void canonical_strings_round_trip(void **state)
         "b1h1q9k9d8:f32:scores=masked",
         "b1h1q9k9d8:f32:scores=weights",
         "b3h4g2q5k6d7v9:f16:window=1,2@-3:softcap=2.5:scale=1:mask=add:lengths:lse:scores=weights",
+        "b2h1q9k9d8:f32:alibi@top-left",
+        "b2h1q9k9d8:f32:relative=1@bottom-right",
+        "b2h1q9k9d8:f32:relative=536870912@-4",
+        "b2h1q9k9d8:f32:sinks",
+        "b2h1q9k9d8:f32:lengths:circular",
+        "b2h1q9k9d8:f32:paged=4",
+        "b2h1q9k9d8:f32:paged=4x7",
+        "b0h1q9k9d8:f32:paged=4",
+        "b2h1q9k0d8:f32:paged=1073741824x2",
+        "b2h1q9k9d8:f32:ragged=q",
+        "b2h1q9k9d8:f32:ragged=q@0",
+        "b2h1q9k9d8:f32:ragged=kv@17",
+        "b2h1q9k7d8:f32:ragged=qkv",
+        "b2h1q9k7d8:f32:ragged=qkv@18,13",
+        "b2h1q9k7d8:f32:ragged=qkv@19,14",
+        "b3h4g2q5k6d7:f16:causal@2:alibi@2:relative=8@2:softcap=2.5:mask=add:lengths:paged=2x10:ragged=q@6:sinks:lse",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         clattn_attention_desc desc = parsed(texts[i]);
@@ -135,6 +177,10 @@ static void strings_are_made_canonical(void **state)
         {"b1h1q1k1d4:f32:causal@3:window=7,7@3", "b1h1q1k1d4:f32:window=7,0@3"},
         {"b1h1q1k1d4:f32:lse:mask=add:causal", "b1h1q1k1d4:f32:causal:mask=add:lse"},
         {"b1h1q1k1d4:f32:softcap=+0012.50e0", "b1h1q1k1d4:f32:softcap=12.5"},
+        {"b1h1q1k1d4:f32:alibi@bottom-right:causal", "b1h1q1k1d4:f32:causal:alibi@bottom-right"},
+        {"b1h1q1k1d4:f32:circular:lengths", "b1h1q1k1d4:f32:lengths:circular"},
+        {"b3h1q1k5d4:f32:paged=2x9", "b3h1q1k5d4:f32:paged=2"},
+        {"b3h1q1k5d4:f32:ragged=qkv@3,15", "b3h1q1k5d4:f32:ragged=qkv"},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         clattn_attention_desc desc = parsed(texts[i][0]);
@@ -217,12 +263,18 @@ static void types_are_refused(void **state)
 static void parts_are_refused(void **state)
 {
     (void)state;
-#define P       "b1h1q1k1d1:f32:"
-#define KNOWN   "causal[@ALIGN], window=L,R@ALIGN, softcap=X, scale=X, mask=bool|add, lengths, lse or scores=STAGE"
+#define P "b1h1q1k1d1:f32:"
+#define KNOWN                                                                                                          \
+    "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, mask=bool|add, lengths, "    \
+    "circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or scores=STAGE"
 #define ALIGN   "top-left, bottom-right or the offset of the first query"
 #define CAUSAL  "causal or causal@ALIGN, ALIGN being " ALIGN
 #define WINDOW  "window=L,R@ALIGN, L and R being -1 (no bound) or more, ALIGN " ALIGN
-#define SAME    "the same alignment for causal (which alone means bottom-right) and window"
+#define SAME    "the same alignment in every part (causal alone means bottom-right)"
+#define ALIBI   "alibi@ALIGN, ALIGN being " ALIGN
+#define NEAR    "relative=R@ALIGN, R being 1 or more, ALIGN " ALIGN
+#define PAGED   "paged=N or paged=NxM, N keys a block and M blocks, both 1 or more"
+#define RAGGED  "ragged=q, ragged=kv or ragged=qkv, after it @ and a total for each or nothing: @Q, @KV, @Q,KV"
 #define SOFTCAP "softcap=X, X being a finite f32 of 0 (none) or more"
 #define SCALE   "scale=X, X being a finite f32 other than 0"
     static const char *const cases[][2] = {
@@ -256,6 +308,50 @@ static void parts_are_refused(void **state)
         {P "window=1,2@0@0", AT("window=1,2@0@0", WINDOW)},
         {P "causal:window=1,2@top-left", AT("window=1,2@top-left", SAME)},
         {P "window=1,2@3:causal@4", AT("causal@4", SAME)},
+        {P "causal:alibi@0", AT("alibi@0", SAME)},
+        {P "alibi@top-left:relative=3@bottom-right", AT("relative=3@bottom-right", SAME)},
+        {P "alibi", AT("alibi", ALIBI)},
+        {P "alibi@", AT("alibi@", ALIBI)},
+        {P "alibi=1", AT("alibi=1", ALIBI)},
+        {P "alibi@right", AT("alibi@right", ALIBI)},
+        {P "relative", AT("relative", NEAR)},
+        {P "relative=3", AT("relative=3", NEAR)},
+        {P "relative=0@0", AT("relative=0@0", NEAR)},
+        {P "relative=-1@0", AT("relative=-1@0", NEAR)},
+        {P "relative=@0", AT("relative=@0", NEAR)},
+        {P "relative=3@", AT("relative=3@", NEAR)},
+        {P "relative@0", AT("relative@0", NEAR)},
+        {P "circular=1", AT("circular=1", "circular, without a value")},
+        {P "lengths:circular:paged=2", AT("paged=2", "one of circular and paged")},
+        {P "paged=2:circular:lengths", AT("circular", "one of circular and paged")},
+        {P "paged", AT("paged", PAGED)},
+        {P "paged=", AT("paged=", PAGED)},
+        {P "paged=0", AT("paged=0", PAGED)},
+        {P "paged=4x0", AT("paged=4x0", PAGED)},
+        {P "paged=4x", AT("paged=4x", PAGED)},
+        {P "paged=x4", AT("paged=x4", PAGED)},
+        {P "paged=4x4x4", AT("paged=4x4x4", PAGED)},
+        {P "paged=-4", AT("paged=-4", PAGED)},
+        {P "ragged", AT("ragged", RAGGED)},
+        {P "ragged=", AT("ragged=", RAGGED)},
+        {P "ragged=k", AT("ragged=k", RAGGED)},
+        {P "ragged=kvq", AT("ragged=kvq", RAGGED)},
+        {P "ragged@4", AT("ragged@4", RAGGED)},
+        {P "ragged=q@", AT("ragged=q@", RAGGED)},
+        {P "ragged=q@1,2", AT("ragged=q@1,2", RAGGED)},
+        {P "ragged=kv@1,2", AT("ragged=kv@1,2", RAGGED)},
+        {P "ragged=qkv@1", AT("ragged=qkv@1", RAGGED)},
+        {P "ragged=qkv@1,", AT("ragged=qkv@1,", RAGGED)},
+        {P "ragged=qkv@,1", AT("ragged=qkv@,1", RAGGED)},
+        {P "ragged=qkv@1,2,3", AT("ragged=qkv@1,2,3", RAGGED)},
+        {P "ragged=q@-1", AT("ragged=q@-1", RAGGED)},
+        {P "sinks=2", AT("sinks=2", "sinks, without a value")},
+        /* Parts that contradict each other are refused as in the descriptor. */
+        {P "circular", "kv_storage is 1 (circular) and kv_lengths is 0 (none): expected 1 or 2"},
+        {P "ragged=q:scores=raw", "q_cu_lengths is set: expected 0 (none) where scores are given out"},
+        {P "ragged=q@1073741825", "q_total is 1073741825: expected at most 1073741824"},
+        {"b9223372036854775807h1q3k1d1:f32:ragged=q", "batch is 9223372036854775807: expected at most 2147483647"},
+        {"b9223372036854775807h1q3k3d1:f32:paged=2", "batch is 9223372036854775807: expected at most 2147483647"},
         {P "softcap", AT("softcap", SOFTCAP)},
         {P "softcap=", AT("softcap=", SOFTCAP)},
         {P "softcap@1", AT("softcap@1", SOFTCAP)},
@@ -356,6 +452,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_and_types_are_read),
         cmocka_unit_test(parts_are_read_in_any_order),
+        cmocka_unit_test(storage_and_positions_are_read),
         cmocka_unit_test(canonical_strings_round_trip),
         cmocka_unit_test(strings_are_made_canonical),
         cmocka_unit_test(format_cuts_as_snprintf_does),
