@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The operands of a test case in host memory, as they go to a device: every tensor in a block of bytes with room around
- * it, inputs made up, and everything that is not an element of an input NaN.
+ * it, inputs made up, and everything that is not an element of an input NaN. So are rows of packed tensors that belong
+ * to no sequence, blocks that no key is in, and rows of a circular cache that nothing was written to.
  */
 #ifndef CLATTN_TESTS_ARRAYS_H
 #define CLATTN_TESTS_ARRAYS_H
@@ -18,6 +19,12 @@ enum array_operand {
     ARRAY_LENGTHS,
     ARRAY_LSE,
     ARRAY_SCORES,
+    ARRAY_SINKS,
+    ARRAY_ALIBI_SLOPES,
+    ARRAY_RELATIVE_BIAS,
+    ARRAY_BLOCK_TABLE,
+    ARRAY_Q_CU_LENGTHS,
+    ARRAY_KV_CU_LENGTHS,
     NUM_ARRAYS
 };
 
@@ -26,7 +33,7 @@ extern const char *const array_names[NUM_ARRAYS];
 struct array {
     bool present;
     bool written;
-    clattn_dtype dtype; /* not for lengths */
+    clattn_dtype dtype; /* not for integers */
     size_t element;     /* bytes */
     int64_t extent[4];  /* of the run */
     int64_t strides[4];
@@ -55,6 +62,9 @@ void arrays_free(struct arrays *arrays);
 /* The first element of an operand, NULL where it is absent; and the offset in bytes of that element in its block. */
 void *arrays_at(const struct arrays *arrays, enum array_operand operand);
 size_t arrays_offset(const struct arrays *arrays, enum array_operand operand);
+
+/* The buffer of an operand in the arguments of a run. */
+clattn_buffer *arrays_slot(clattn_attention_args *args, enum array_operand operand);
 
 /* The element at four indices, counted from the operand's first. */
 int64_t array_index(const struct array *array, int64_t a, int64_t b, int64_t c, int64_t d);

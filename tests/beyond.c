@@ -97,14 +97,10 @@ static void run_far(const struct harness *harness, const char *variant, enum far
     harness_check(status, &error, c.name);
     clattn_attention_args args;
     clattn_attention_args_init(&args, plan);
-    clattn_buffer *slots[NUM_ARRAYS] = {[ARRAY_QUERY] = &args.query,
-                                        [ARRAY_KEY] = &args.key,
-                                        [ARRAY_VALUE] = &args.value,
-                                        [ARRAY_OUTPUT] = &args.output,
-                                        [ARRAY_SCORES] = &args.scores};
     for (int n = 0; n < NUM_ARRAYS; ++n)
-        if (slots[n] != NULL && arrays.array[n].present && (n != ARRAY_SCORES || desc.scores_stage != 0)) {
-            *slots[n] = (clattn_buffer){.mem = distance.mem, .offset = place_of(n, far)};
+        if (layout_of(&desc, n) != NULL && arrays.array[n].present && (n != ARRAY_SCORES || desc.scores_stage != 0)) {
+            *arrays_slot(&args, (enum array_operand)n) =
+                (clattn_buffer){.mem = distance.mem, .offset = place_of(n, far)};
             transfer(harness, &arrays, &desc, n, far, false);
         }
     harness_check(clattn_attention_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, c.name);

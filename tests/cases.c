@@ -35,7 +35,7 @@ struct heads {
     int64_t batch, query, key_value;
 };
 
-static const struct heads heads[] = {{1, 1, 1}, {2, 2, 2}, {1, 4, 2}, {3, 3, 1}};
+static const struct heads heads[] = {{1, 1, 1}, {2, 2, 2}, {1, 4, 2}, {3, 3, 1}, {2, 8, 1}};
 
 struct band {
     clattn_alignment alignment;
@@ -49,7 +49,7 @@ static const struct band bands[] = {
     {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, false, 0, 0},   {CLATTN_ALIGN_OFFSET, 9, true, false, 0, 0},
     {CLATTN_ALIGN_OFFSET, -3, true, false, 0, 0},        {CLATTN_ALIGN_TOP_LEFT, 0, false, true, 4, 2},
     {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, true, 20, -1}, {CLATTN_ALIGN_OFFSET, 6, false, true, -1, 5},
-    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 33, 4},
+    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 33, 4},   {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, false, 0, 0},
 };
 
 /* Letters of a shape: B, H, Q, K the extent of the problem, 1 broadcast, S short in the keys. */
@@ -67,6 +67,36 @@ static const struct mask masks[] = {
     {CLATTN_MASK_ADDITIVE, CLATTN_F32, "B1Q1"},
 };
 
+struct storage {
+    const char *name;
+    clattn_storage kind;
+    int64_t page_size;
+    int64_t spare_blocks;  /* in the pool, needed by nobody */
+    int64_t spare_entries; /* between the rows of the table */
+};
+
+static const struct storage storages[] = {
+    {"linear", CLATTN_STORAGE_LINEAR, 0, 0, 0}, {"circular", CLATTN_STORAGE_CIRCULAR, 0, 0, 0},
+    {"paged", CLATTN_STORAGE_PAGED, 1, 3, 0},   {"paged", CLATTN_STORAGE_PAGED, 5, 0, 2},
+    {"paged", CLATTN_STORAGE_PAGED, 16, 2, 5},
+};
+
+/* The types of cumulative lengths. */
+static const struct {
+    clattn_lengths query, key;
+} raggeds[] = {
+    {CLATTN_LENGTHS_NONE, CLATTN_LENGTHS_NONE},
+    {CLATTN_LENGTHS_I32, CLATTN_LENGTHS_NONE},
+    {CLATTN_LENGTHS_NONE, CLATTN_LENGTHS_I64},
+    {CLATTN_LENGTHS_I64, CLATTN_LENGTHS_I32},
+};
+
+/* The table of relative biases ends within the lengths. */
+static const struct {
+    bool alibi;
+    int64_t relative_extent;
+} biases[] = {{false, 0}, {true, 0}, {false, 3}, {true, 20}};
+
 static const float scales[] = {0.0F, 0.3F, -0.2F};
 static const float softcaps[] = {0.0F, 2.5F, 30.0F};
 
@@ -75,9 +105,9 @@ static const char *const place_names[] = {"aligned", "odd", "tight"};
 static const char *const run_names[] = {"full", "short-q", "short-k", "short"};
 static const char *const input_names[] = {"unit", "large", "peaked", "biased", "tiny", "poison"};
 
-const char *const case_axis_names[NUM_AXES] = {"types",  "q_len",  "kv_len",  "head_dim", "value_dim", "heads",
-                                               "band",   "mask",   "lengths", "scale",    "softcap",   "lse",
-                                               "scores", "layout", "place",   "run",      "input"};
+const char *const case_axis_names[NUM_AXES] = {
+    "types", "q_len", "kv_len", "head_dim", "value_dim", "heads",  "band",   "mask",  "lengths", "storage", "ragged",
+    "bias",  "sinks", "scale",  "softcap",  "lse",       "scores", "layout", "place", "run",     "input"};
 
 #define COUNT(array) ((unsigned char)(sizeof(array) / sizeof *(array)))
 
@@ -90,6 +120,10 @@ static const unsigned char num_values[NUM_AXES] = {COUNT(types),
                                                    COUNT(bands),
                                                    COUNT(masks),
                                                    CLATTN_LENGTHS_I64 + 1,
+                                                   COUNT(storages),
+                                                   COUNT(raggeds),
+                                                   COUNT(biases),
+                                                   2,
                                                    COUNT(scales),
                                                    COUNT(softcaps),
                                                    2,
@@ -111,6 +145,25 @@ static const char *const wide_problems[] = {
 };
 
 #define NUM_WIDE_TYPES 4
+#define NUM_WIDE       (sizeof wide_problems / sizeof *wide_problems)
+
+/* Few queries over many keys, one type each in turn. */
+static const char *const decode_problems[] = {
+    "b1h32g8q1k5000d128:%s:lse",
+    "b4h16g2q1k777d64:%s:causal:lengths",
+    "b2h8q16k1000d64:%s:causal",
+    "b3h24g8q3k300d80:%s:window=100,0@bottom-right:lengths:lse:sinks",
+    "b2h32g4q1k1d128:%s:lengths",
+    "b2h32g4q1k2050d128v64:%s:mask=bool:lengths",
+    "b4h8g1q1k1024d128:%s:causal:lengths:circular:sinks",
+    "b4h32g4q1k3000d64:%s:causal:lengths:paged=16",
+    "b2h8g4q5k600d72:%s:causal:lse:paged=64x25",
+    "b1h64g8q1k4097d128:%s:lengths:alibi@bottom-right",
+    "b4h16g2q4k900d64:%s:causal:lse:ragged=qkv:sinks",
+    "b2h8g1q7k65d96:%s:mask=add:relative=16@top-left",
+};
+
+#define NUM_DECODE (sizeof decode_problems / sizeof *decode_problems)
 
 int case_axis_values(enum case_axis axis)
 {
@@ -153,13 +206,49 @@ static int pick(uint64_t *state, int count)
 #define NUM_SMALL      30
 #define NUM_CANDIDATES 24
 
+#define UNSET 0xff /* in a row */
+
 struct cover {
     bool have[NUM_AXES][MAX_VALUES][NUM_AXES][MAX_VALUES];
     unsigned char rows[MAX_CASES][NUM_AXES];
     size_t count;
 };
 
-#define UNSET 0xff
+/* One order of the two axes; the other is legal where this one is. */
+static bool is_legal(int a, int va, int b, int vb)
+{
+    bool banned = false;
+
+    if (a == AXIS_RAGGED && raggeds[va].query != CLATTN_LENGTHS_NONE)
+        banned = (b == AXIS_SCORES && vb != CLATTN_SCORES_NONE) ||
+                 (b == AXIS_LAYOUT && vb == LAYOUT_PACKED && raggeds[va].key == CLATTN_LENGTHS_NONE);
+    if (a == AXIS_RAGGED && raggeds[va].key != CLATTN_LENGTHS_NONE)
+        banned = banned || (b == AXIS_STORAGE && vb != 0) || (b == AXIS_LENGTHS && vb != CLATTN_LENGTHS_NONE) ||
+                 (b == AXIS_LAYOUT && vb == LAYOUT_PACKED && raggeds[va].query == CLATTN_LENGTHS_NONE);
+    if (a == AXIS_STORAGE && storages[va].kind == CLATTN_STORAGE_CIRCULAR)
+        banned = (b == AXIS_LENGTHS && vb == CLATTN_LENGTHS_NONE) ||
+                 (b == AXIS_RUN && (vb == RUN_SHORT_KEY || vb == RUN_SHORT_BOTH));
+    if (a == AXIS_STORAGE && storages[va].kind == CLATTN_STORAGE_PAGED)
+        banned = b == AXIS_LAYOUT && vb == LAYOUT_PACKED;
+    if (a == AXIS_BIAS && va != 0)
+        banned = b == AXIS_BAND && bands[vb].alignment == CLATTN_ALIGN_NONE;
+    return !banned;
+}
+
+bool case_pair_is_legal(enum case_axis a, int value_a, enum case_axis b, int value_b)
+{
+    return is_legal((int)a, value_a, (int)b, value_b) && is_legal((int)b, value_b, (int)a, value_a);
+}
+
+/* Whether an axis may take a value beside those that are set. Every axis has one that may always. */
+static bool fits(const unsigned char *row, int axis, int value)
+{
+    for (int other = 0; other < NUM_AXES; ++other)
+        if (other != axis && row[other] != UNSET &&
+            !case_pair_is_legal((enum case_axis)axis, value, (enum case_axis)other, row[other]))
+            return false;
+    return true;
+}
 
 static int new_pairs(const struct cover *cover, const unsigned char *row, int axis, unsigned char value)
 {
@@ -182,7 +271,8 @@ static bool begin_row(const struct cover *cover, const unsigned char *limit, uin
         for (int a = (first + n) % NUM_AXES, b = 0; b < NUM_AXES; ++b)
             for (unsigned char va = 0; b != a && va < limit[a]; ++va)
                 for (unsigned char vb = 0; vb < limit[b]; ++vb)
-                    if (!cover->have[a][va][b][vb]) {
+                    if (!cover->have[a][va][b][vb] &&
+                        case_pair_is_legal((enum case_axis)a, va, (enum case_axis)b, vb)) {
                         row[a] = va;
                         row[b] = vb;
                         return true;
@@ -210,7 +300,7 @@ static int finish_row(const struct cover *cover, const unsigned char *limit, uin
         for (int v = 0; v < limit[order[n]]; ++v) {
             unsigned char value = (unsigned char)((first + v) % limit[order[n]]);
             int candidate = new_pairs(cover, row, order[n], value);
-            if (candidate > best) {
+            if (candidate > best && fits(row, order[n], value)) {
                 best = candidate;
                 row[order[n]] = value;
             }
@@ -318,7 +408,9 @@ static void lay_out(clattn_attention_desc *desc, enum case_layout kind)
     }
     if (kind == LAYOUT_PACKED) {
         int64_t dim = desc->q_heads * desc->head_dim + desc->kv_heads * (desc->head_dim + oracle_value_dim(desc));
-        int64_t length = desc->q_len > desc->kv_len ? desc->q_len : desc->kv_len;
+        int64_t rows = desc->q_cu_lengths != CLATTN_LENGTHS_NONE ? desc->q_total : desc->q_len;
+        int64_t keys = desc->kv_cu_lengths != CLATTN_LENGTHS_NONE ? desc->kv_total : desc->kv_len;
+        int64_t length = rows > keys ? rows : keys;
         set_strides(&desc->query, length * dim, desc->head_dim, dim);
         set_strides(&desc->key, length * dim, desc->head_dim, dim);
         set_strides(&desc->value, length * dim, oracle_value_dim(desc), dim);
@@ -352,6 +444,7 @@ static void set_desc(struct test_case *c)
     const unsigned char *axes = c->axes;
     const struct types *type = &types[axes[AXIS_TYPES]];
     const struct band *band = &bands[axes[AXIS_BAND]];
+    const struct storage *storage = &storages[axes[AXIS_STORAGE]];
 
     clattn_attention_desc_init(desc);
     desc->batch = heads[axes[AXIS_HEADS]].batch;
@@ -377,36 +470,99 @@ static void set_desc(struct test_case *c)
     desc->kv_lengths = (clattn_lengths)axes[AXIS_LENGTHS];
     desc->lse = axes[AXIS_LSE];
     desc->scores_stage = (clattn_scores_stage)axes[AXIS_SCORES];
-    lay_out(desc, c->layout);
+    desc->kv_storage = storage->kind;
+    if (storage->kind == CLATTN_STORAGE_PAGED) {
+        int64_t blocks = (desc->kv_len + storage->page_size - 1) / storage->page_size;
+        desc->page_size = storage->page_size;
+        desc->num_blocks = desc->batch * blocks + storage->spare_blocks;
+        desc->block_table_stride = storage->spare_entries != 0 ? blocks + storage->spare_entries : 0;
+    }
+    desc->q_cu_lengths = raggeds[axes[AXIS_RAGGED]].query;
+    desc->kv_cu_lengths = raggeds[axes[AXIS_RAGGED]].key;
+    desc->alibi = biases[axes[AXIS_BIAS]].alibi;
+    desc->relative_extent = biases[axes[AXIS_BIAS]].relative_extent;
+    desc->sinks = axes[AXIS_SINKS];
 }
 
-/* The lengths of the run and of its batches: full, none, some, and two that are to be clamped. */
+/*
+ * Sequences of up to `length` rows, one of them empty and one longer, which is cut. Cumulative lengths begin at 0, 1 or
+ * 2; the last sequence ends one row after the total, at it or before it.
+ */
+static struct case_rows make_rows(uint64_t seed, int64_t batch, int64_t length)
+{
+    const int64_t choices[] = {length, length / 2 + 1, 0, length + 2, 1, (length + 2) / 3};
+    struct case_rows rows = {.first = (int64_t)(seed % 3)};
+
+    rows.total = rows.first;
+    for (int b = 0; b < CASE_MAX_BATCH; ++b) {
+        rows.length[b] = choices[(seed + (uint64_t)b) % (sizeof choices / sizeof *choices)];
+        rows.total += b < batch ? rows.length[b] : 0;
+    }
+    rows.total += (int64_t)(seed / 3 % 4) - 1;
+    if (rows.total < 1)
+        rows.total = 1;
+    return rows;
+}
+
+/*
+ * The lengths of the run and of its batches: full, none, some, and two that are to be clamped, unless what they count
+ * is the keys that ever went around a circle.
+ */
 static void set_run(struct test_case *c, enum case_run run)
 {
     bool short_query = run == RUN_SHORT_QUERY || run == RUN_SHORT_BOTH;
     bool short_key = run == RUN_SHORT_KEY || run == RUN_SHORT_BOTH;
+    clattn_attention_desc *desc = &c->desc;
 
-    c->q_len = short_query ? (c->desc.q_len * 2 + 2) / 3 : c->desc.q_len;
-    c->kv_len = short_key ? (c->desc.kv_len * 3 + 3) / 5 : c->desc.kv_len;
-    c->offset = run == RUN_SHORT_BOTH ? c->desc.offset + 2 : c->desc.offset;
+    c->q_len = short_query ? (desc->q_len * 2 + 2) / 3 : desc->q_len;
+    c->kv_len = short_key ? (desc->kv_len * 3 + 3) / 5 : desc->kv_len;
+    c->offset = run == RUN_SHORT_BOTH ? desc->offset + 2 : desc->offset;
     const int64_t choices[] = {c->kv_len / 2 + 1, c->kv_len, 0, c->kv_len + 7, c->kv_len - 1, -4};
-    for (int b = 0; b < CASE_MAX_BATCH; ++b)
-        c->lengths[b] = choices[(c->seed + (uint64_t)b) % (sizeof choices / sizeof *choices)];
+    const int64_t written[] = {c->kv_len / 2 + 1, c->kv_len, c->kv_len * 3 + 2, c->kv_len + 1, INT32_MAX, 0};
+    for (int b = 0; b < CASE_MAX_BATCH; ++b) {
+        uint64_t choice = (c->seed + (uint64_t)b) % (sizeof choices / sizeof *choices);
+        c->lengths[b] = desc->kv_storage == CLATTN_STORAGE_CIRCULAR ? written[choice] : choices[choice];
+    }
+    if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE) {
+        c->q_rows = make_rows(c->seed, desc->batch, c->q_len);
+        desc->q_total = c->q_rows.total + (short_query ? 4 : 0);
+    }
+    if (desc->kv_cu_lengths != CLATTN_LENGTHS_NONE) {
+        c->kv_rows = make_rows(c->seed + 1, desc->batch, c->kv_len);
+        desc->kv_total = c->kv_rows.total + (short_key ? 3 : 0);
+    }
+}
+
+static void name_rows(char text[80], const char *which, clattn_lengths type, const struct case_rows *rows,
+                      int64_t batch)
+{
+    size_t length = 0;
+
+    text[0] = '\0';
+    if (type == CLATTN_LENGTHS_NONE)
+        return;
+    length += (size_t)snprintf(text, 80, " %s[%" PRId64 "+", which, rows->first);
+    for (int64_t b = 0; b < batch && b < CASE_MAX_BATCH; ++b)
+        length += (size_t)snprintf(text + length, 80 - length, "%s%" PRId64, b > 0 ? "," : "", rows->length[b]);
+    snprintf(text + length, 80 - length, " of %" PRId64 "]", rows->total);
 }
 
 static void name_case(struct test_case *c, const char *group, size_t number)
 {
-    char problem[160];
+    char problem[220];
     char shape[48] = "";
+    char rows[2][80];
     const int64_t *extent = c->desc.mask_shape;
 
     clattn_attention_desc_format(&c->desc, problem, sizeof problem);
     if (c->desc.mask_kind != CLATTN_MASK_NONE && extent[0] != 0)
         snprintf(shape, sizeof shape, " mask[%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", extent[0], extent[1],
                  extent[2], extent[3]);
-    snprintf(c->name, sizeof c->name, "%s/%03zu %s%s %s %s %s q%" PRId64 "k%" PRId64 " %s", group, number, problem,
+    name_rows(rows[0], "q", c->desc.q_cu_lengths, &c->q_rows, c->desc.batch);
+    name_rows(rows[1], "k", c->desc.kv_cu_lengths, &c->kv_rows, c->desc.batch);
+    snprintf(c->name, sizeof c->name, "%s/%03zu %s%s %s %s %s q%" PRId64 "k%" PRId64 "%s%s %s", group, number, problem,
              shape, layout_names[c->layout], place_names[c->place], run_names[c->axes[AXIS_RUN]], c->q_len, c->kv_len,
-             input_names[c->input]);
+             rows[0], rows[1], input_names[c->input]);
 }
 
 bool case_from_problem(const char *problem, struct test_case *c)
@@ -419,16 +575,23 @@ bool case_from_problem(const char *problem, struct test_case *c)
     c->q_len = c->desc.q_len;
     c->kv_len = c->desc.kv_len;
     c->offset = c->desc.offset;
-    for (int b = 0; b < CASE_MAX_BATCH; ++b)
-        c->lengths[b] = c->kv_len;
+    c->q_rows.total = c->desc.q_total;
+    c->kv_rows.total = c->desc.kv_total;
+    for (int b = 0; b < CASE_MAX_BATCH; ++b) {
+        c->lengths[b] = c->kv_rows.length[b] = c->kv_len;
+        c->q_rows.length[b] = c->q_len;
+    }
     snprintf(c->name, sizeof c->name, "%s", problem);
     return true;
 }
 
+/* Case `number` of the wide ones: each of the first problems in four types, then those of decoding. */
 static bool get_wide(size_t number, struct test_case *c)
 {
     char problem[160];
-    const char *format = wide_problems[number / NUM_WIDE_TYPES];
+    bool decode = number >= NUM_WIDE * NUM_WIDE_TYPES;
+    const char *format =
+        decode ? decode_problems[number - NUM_WIDE * NUM_WIDE_TYPES] : wide_problems[number / NUM_WIDE_TYPES];
     const char *type = types[number % NUM_WIDE_TYPES].name;
     const char *at = strstr(format, "%s");
 
@@ -437,6 +600,12 @@ static bool get_wide(size_t number, struct test_case *c)
         return false;
     c->types = type;
     c->seed = number;
+    for (int b = 0; b < CASE_MAX_BATCH && decode; ++b) { /* all, none, some, and more than there is room for */
+        const int64_t quarters[] = {4, 0, 2, 5};
+        c->lengths[b] = c->kv_len * quarters[b] / 4;
+        c->kv_rows.length[b] = c->kv_len * (4 - b) / 4;
+        c->q_rows.length[b] = c->q_len * (4 - b) / 4;
+    }
     name_case(c, "wide", number);
     return true;
 }
@@ -447,7 +616,7 @@ size_t case_count(size_t *with_axes)
 
     if (with_axes != NULL)
         *with_axes = count;
-    return count + NUM_WIDE_TYPES * (sizeof wide_problems / sizeof *wide_problems);
+    return count + NUM_WIDE * NUM_WIDE_TYPES + NUM_DECODE;
 }
 
 bool case_get(size_t index, struct test_case *c)
@@ -465,6 +634,7 @@ bool case_get(size_t index, struct test_case *c)
     c->input = (enum case_input)c->axes[AXIS_INPUT];
     set_desc(c);
     set_run(c, (enum case_run)c->axes[AXIS_RUN]);
+    lay_out(&c->desc, c->layout);
     name_case(c, index < NUM_SMALL ? "small" : "pair", index);
     return true;
 }

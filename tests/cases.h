@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The test cases of attention: a table that is computed, always the same, in which every value of every axis below
- * occurs, and every pair of values of any two axes. A case is a public descriptor and what a run adds to it.
+ * occurs, and every pair of values of any two axes that may meet. A case is a public descriptor and what a run adds to
+ * it.
  *
  *   small/NN   the first cases: tiny ones, for interpreters that are a thousand times slower than a device
  *   pair/NNN   what covers the remaining pairs
- *   wide/NN    unit-variance inputs with 4096 outputs and more, for the bounds on the whole output
+ *   wide/NN    unit-variance inputs with 4096 outputs and more, for the bounds on the whole output: long ones, and
+ *              decoding, few queries over many keys
  */
 #ifndef CLATTN_TESTS_CASES_H
 #define CLATTN_TESTS_CASES_H
@@ -24,6 +26,10 @@ enum case_axis {
     AXIS_BAND,  /* causality, window, alignment */
     AXIS_MASK,  /* kind, type, shape */
     AXIS_LENGTHS,
+    AXIS_STORAGE, /* linear, circular, paged with several page sizes */
+    AXIS_RAGGED,  /* of queries, keys, both */
+    AXIS_BIAS,    /* ALiBi, relative bias, both */
+    AXIS_SINKS,
     AXIS_SCALE,
     AXIS_SOFTCAP,
     AXIS_LSE,
@@ -73,10 +79,18 @@ enum case_input {
     NUM_INPUTS
 };
 
-#define CASE_MAX_BATCH 3
+/* Of more batches than this the lengths repeat. */
+#define CASE_MAX_BATCH 4
+
+/* Packed sequences of a run. */
+struct case_rows {
+    int64_t first; /* row of the first sequence */
+    int64_t length[CASE_MAX_BATCH];
+    int64_t total; /* rows of the tensor; some sequences reach past it */
+};
 
 struct test_case {
-    char name[256]; /* group/number, problem string, and what that cannot say */
+    char name[520]; /* group/number, problem string, and what that cannot say */
     const char *types;
     unsigned char axes[NUM_AXES]; /* index of each axis's value; not for wide cases */
     clattn_attention_desc desc;
@@ -84,6 +98,8 @@ struct test_case {
     int64_t kv_len;
     int64_t offset;
     int64_t lengths[CASE_MAX_BATCH]; /* key lengths, some of them out of range */
+    struct case_rows q_rows;         /* where queries are ragged */
+    struct case_rows kv_rows;
     enum case_layout layout;
     enum case_place place;
     enum case_input input;
@@ -95,6 +111,9 @@ extern const char *const case_axis_names[NUM_AXES];
 /* How many values an axis has. */
 int case_axis_values(enum case_axis axis);
 
+/* Whether two values may be in one problem: no scores of ragged queries, no ALiBi without positions and so on. */
+bool case_pair_is_legal(enum case_axis a, int value_a, enum case_axis b, int value_b);
+
 /* How many cases there are; the first of them are small and pair cases, `with_axes` of them. */
 size_t case_count(size_t *with_axes);
 
@@ -102,8 +121,8 @@ size_t case_count(size_t *with_axes);
 bool case_get(size_t index, struct test_case *c);
 
 /*
- * A case of its own: dense, unit-variance inputs, the plan's lengths. `problem` is a problem string. False where the
- * library cannot parse it.
+ * A case of its own: dense, unit-variance inputs, the plan's lengths for every sequence. `problem` is a problem string.
+ * False where the library cannot parse it.
  */
 bool case_from_problem(const char *problem, struct test_case *c);
 

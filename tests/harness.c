@@ -95,16 +95,15 @@ clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays 
     clattn_attention_args args;
 
     clattn_attention_args_init(&args, plan);
-    clattn_buffer *slots[NUM_ARRAYS] = {&args.query, &args.key,        &args.value, &args.output,
-                                        &args.mask,  &args.kv_lengths, &args.lse,   &args.scores};
     for (int n = 0; n < NUM_ARRAYS; ++n)
-        if (arrays->array[n].present) {
-            slots[n]->mem = buffers->mem[arrays->array[n].block];
-            slots[n]->offset = arrays_offset(arrays, (enum array_operand)n);
-        }
+        if (arrays->array[n].present)
+            *arrays_slot(&args, (enum array_operand)n) = (clattn_buffer){
+                .mem = buffers->mem[arrays->array[n].block], .offset = arrays_offset(arrays, (enum array_operand)n)};
     args.q_len = arrays->of->q_len;
     args.kv_len = arrays->of->kv_len;
     args.offset = arrays->of->offset;
+    args.q_total = arrays->of->q_rows.total;
+    args.kv_total = arrays->of->kv_rows.total;
     return args;
 }
 

@@ -80,14 +80,6 @@ static void accept(const struct harness *harness, const struct scene *scene, con
     harness_write(harness, &scene->buffers, &scene->arrays);
 }
 
-static clattn_buffer *slot(clattn_attention_args *args, enum array_operand operand)
-{
-    clattn_buffer *slots[NUM_ARRAYS] = {&args->query, &args->key,        &args->value, &args->output,
-                                        &args->mask,  &args->kv_lengths, &args->lse,   &args->scores};
-
-    return slots[operand];
-}
-
 static void misuse(void **state)
 {
     const struct harness *harness = *state;
@@ -173,7 +165,7 @@ static void buffers_that_do_not_hold_their_tensor(void **state)
         size_t size = scene.arrays.block[array->block].size;
         size_t bytes = (size_t)oracle_span(array->strides, array->extent) * array->element;
         clattn_attention_args args = scene.args;
-        clattn_buffer *buffer = slot(&args, (enum array_operand)n);
+        clattn_buffer *buffer = arrays_slot(&args, (enum array_operand)n);
         const clattn_buffer good = *buffer;
 
         memset(buffer, 0, sizeof *buffer);
@@ -214,12 +206,12 @@ static void outputs_that_overlap(void **state)
             clattn_attention_args args = scene.args;
             if (other == (int)outputs[n])
                 continue;
-            *slot(&args, (enum array_operand)other) = (clattn_buffer){.mem = pool, .offset = 4096};
-            *slot(&args, outputs[n]) = (clattn_buffer){.mem = pool, .offset = 4096};
+            *arrays_slot(&args, (enum array_operand)other) = (clattn_buffer){.mem = pool, .offset = 4096};
+            *arrays_slot(&args, outputs[n]) = (clattn_buffer){.mem = pool, .offset = 4096};
             refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, "share");
-            slot(&args, outputs[n])->offset = 4096 + bytes - 4; /* its last four bytes */
+            arrays_slot(&args, outputs[n])->offset = 4096 + bytes - 4; /* its last four bytes */
             refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[outputs[n]]);
-            slot(&args, outputs[n])->offset = 4096 + bytes;
+            arrays_slot(&args, outputs[n])->offset = 4096 + bytes;
             accept(harness, &scene, &args);
         }
     clattn_attention_args args = scene.args;
@@ -330,8 +322,8 @@ static void objects_of_another_context(void **state)
     assert_non_null(strstr(error.message, "queue"));
     for (int n = 0; n < NUM_ARRAYS; ++n) {
         clattn_attention_args args = scene.args;
-        slot(&args, (enum array_operand)n)->mem = mem;
-        slot(&args, (enum array_operand)n)->offset = 0;
+        arrays_slot(&args, (enum array_operand)n)->mem = mem;
+        arrays_slot(&args, (enum array_operand)n)->offset = 0;
         refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
     }
     clReleaseMemObject(mem);
