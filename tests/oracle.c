@@ -473,7 +473,8 @@ static void compute_weights(const struct oracle_operands *o, int64_t h, struct o
     }
 }
 
-/* 5. output[d] = sum of weights[j] * value[j][d] over the keys that the row sees, and magnitude[d] with |value|. */
+/* 5. output[d] = sum of weights[j] * value[j][d] over the keys that the row sees, magnitude[d] with |value|, and
+ * unweighted[d] without the weights. */
 static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h, struct oracle_row *row)
 {
     const clattn_attention_desc *desc = o->desc;
@@ -482,9 +483,10 @@ static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h
     int64_t value_dim = oracle_value_dim(desc);
     double *restrict output = row->output;
     double *restrict magnitude = row->magnitude;
+    double *restrict unweighted = row->unweighted;
 
     for (int64_t d = 0; d < value_dim; ++d)
-        output[d] = magnitude[d] = 0.0;
+        output[d] = magnitude[d] = unweighted[d] = 0.0;
     for (int64_t j = 0; j < o->kv_len; ++j) {
         if (!row->kept[j])
             continue;
@@ -495,6 +497,7 @@ static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h
             double product = weight * (double)value[d];
             output[d] += product;
             magnitude[d] += fabs(product);
+            unweighted[d] += fabs((double)value[d]);
         }
     }
 }
@@ -513,8 +516,8 @@ bool oracle_row_init(struct oracle_row *row, const struct oracle_operands *opera
     size_t keys = (size_t)operands->kv_len + 1; /* never an allocation of nothing */
     size_t head_dim = (size_t)operands->desc->head_dim;
     size_t value_dim = (size_t)oracle_value_dim(operands->desc);
-    double **arrays[] = {&row->raw,           &row->softcap,   &row->masked, &row->weights,
-                         &row->raw_amplitude, &row->amplitude, &row->output, &row->magnitude};
+    double **arrays[] = {&row->raw,       &row->softcap, &row->masked,    &row->weights,   &row->raw_amplitude,
+                         &row->amplitude, &row->output,  &row->magnitude, &row->unweighted};
     bool complete = true;
 
     memset(row, 0, sizeof *row);
@@ -529,8 +532,8 @@ bool oracle_row_init(struct oracle_row *row, const struct oracle_operands *opera
 
 void oracle_row_free(struct oracle_row *row)
 {
-    double *arrays[] = {row->raw,           row->softcap,   row->masked, row->weights,
-                        row->raw_amplitude, row->amplitude, row->output, row->magnitude};
+    double *arrays[] = {row->raw,       row->softcap, row->masked,    row->weights,   row->raw_amplitude,
+                        row->amplitude, row->output,  row->magnitude, row->unweighted};
 
     for (size_t n = 0; n < sizeof arrays / sizeof *arrays; ++n)
         free(arrays[n]);

@@ -50,6 +50,7 @@ struct oracle_row {
                               excluded */
     double *output;        /* [value_dim] */
     double *magnitude;     /* [value_dim] sum of p |v| */
+    double *unweighted;    /* [value_dim] sum of |v| over the keys that are kept */
     double lse;            /* with the sink */
     double largest_amplitude; /* A of the accuracy bound: over keys, and the sink, with weight above 2^-30 */
     float *widened;           /* scratch: one row of a tensor */
