@@ -328,7 +328,7 @@ static bool fill_block_table(struct arrays *arrays, const struct test_case *c, u
     for (int64_t b = 0; b < table->extent[0]; ++b)
         for (int64_t page = 0; page < table->extent[3]; ++page) {
             bool needed = page * c->desc.page_size < oracle_sequence(&view, b).kv_len;
-            bool missing = needed ? case_random(state) % 7 == 0 : page % 2 == 0;
+            bool missing = needed ? !c->whole_pool && case_random(state) % 7 == 0 : page % 2 == 0;
             int64_t block = order[next++ % c->desc.num_blocks];
             if (missing)
                 block = outside[case_random(state) % 4];

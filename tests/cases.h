@@ -100,6 +100,7 @@ struct test_case {
     int64_t lengths[CASE_MAX_BATCH]; /* key lengths, some of them out of range */
     struct case_rows q_rows;         /* where queries are ragged */
     struct case_rows kv_rows;
+    bool whole_pool; /* paged: every key lies in a block of the pool */
     enum case_layout layout;
     enum case_place place;
     enum case_input input;

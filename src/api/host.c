@@ -4,6 +4,7 @@
  * succeeded, their elements alone: what lies in the gaps between them may be another thread's.
  */
 #include "api/entry.h"
+#include "api/host_check.h"
 #include "util/error.h"
 #include "util/struct_size.h"
 #include <stdlib.h>
@@ -33,20 +34,6 @@ static clattn_status check_pointers(const struct cla_problem *problem, struct ho
     return CLATTN_SUCCESS;
 }
 
-static clattn_status check_lengths(const struct cla_problem *problem, const void *lengths, clattn_error *error)
-{
-    if (problem->kv_lengths == CLATTN_LENGTHS_NONE || lengths == NULL)
-        return CLATTN_SUCCESS;
-    for (int64_t b = 0; b < problem->batch; b++) {
-        int64_t length =
-            problem->kv_lengths == CLATTN_LENGTHS_I64 ? ((const int64_t *)lengths)[b] : ((const int32_t *)lengths)[b];
-        if (length < 0 || length > problem->kv_len)
-            return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "kv_lengths[%lld] is %lld: expected 0 to kv_len (%lld)",
-                            (long long)b, (long long)length, (long long)problem->kv_len);
-    }
-    return CLATTN_SUCCESS;
-}
-
 static clattn_status make_buffers(struct host_run *host, clattn_error *error)
 {
     const struct clattn_device_info *info = &host->context->device.info;
@@ -70,15 +57,31 @@ static clattn_status make_buffers(struct host_run *host, clattn_error *error)
     return CLATTN_SUCCESS;
 }
 
-static void copy_elements(const struct cla_tensor *tensor, unsigned char *to, const unsigned char *from)
+/* The elements of rows first to end - 1. */
+static void copy_elements(const struct cla_tensor *tensor, int64_t first, int64_t end, unsigned char *to,
+                          const unsigned char *from)
 {
     const int64_t *extent = tensor->extent, *stride = tensor->stride;
     for (int64_t b = 0; b < extent[0]; b++)
         for (int64_t h = 0; h < extent[1]; h++)
-            for (int64_t i = 0; i < extent[2]; i++) {
+            for (int64_t i = first; i < end; i++) {
                 size_t at = (size_t)(b * stride[0] + h * stride[1] + i * stride[2]) * tensor->element_size;
                 memcpy(to + at, from + at, (size_t)extent[3] * tensor->element_size);
             }
+}
+
+/* Every row of an output but those of packed queries that belong to no sequence. */
+static void copy_output(const struct host_run *host, enum cla_operand operand, const void *staged)
+{
+    const struct cla_problem *problem = &host->plan->problem;
+    const struct cla_tensor *tensor = &problem->tensor[operand];
+    const void *cu = host->input[CLA_Q_CU_LENGTHS];
+    int64_t first = 0, end = tensor->extent[2];
+    if (problem->q_cu_lengths != CLATTN_LENGTHS_NONE) {
+        first = cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, 0);
+        end = cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, problem->batch);
+    }
+    copy_elements(tensor, first, end, host->output[operand], staged);
 }
 
 /* The outputs, read to memory of our own first: the caller's change all or none. */
@@ -102,7 +105,7 @@ static clattn_status read_outputs(struct host_run *host, clattn_error *error)
     }
     for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
         if (status == CLATTN_SUCCESS && staged[o] != NULL)
-            copy_elements(&host->plan->problem.tensor[o], host->output[o], staged[o]);
+            copy_output(host, (enum cla_operand)o, staged[o]);
         free(staged[o]);
     }
     return status;
@@ -119,6 +122,7 @@ static clattn_status run_on_device(struct host_run *host, const clattn_attention
     if (code != CL_SUCCESS)
         return cla_fail_cl(error, code, "clCreateCommandQueue");
     clattn_plan_lengths(host->plan, &host->run.q_len, &host->run.kv_len, &host->run.offset);
+    clattn_plan_totals(host->plan, &host->run.q_total, &host->run.kv_total);
     CLA_TRY(cla_plan_run(host->plan, host->queue, &host->run, 0, NULL, &event, error));
     code = clWaitForEvents(1, &event);
     clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof outcome, &outcome, NULL);
@@ -142,6 +146,12 @@ clattn_status clattn_attention_host(clattn_context *context, const clattn_attent
     host.input[CLA_VALUE] = read.value;
     host.input[CLA_MASK] = read.mask;
     host.input[CLA_KV_LENGTHS] = read.kv_lengths;
+    host.input[CLA_BLOCK_TABLE] = read.block_table;
+    host.input[CLA_Q_CU_LENGTHS] = read.q_cu_lengths;
+    host.input[CLA_KV_CU_LENGTHS] = read.kv_cu_lengths;
+    host.input[CLA_SINKS] = read.sinks;
+    host.input[CLA_ALIBI_SLOPES] = read.alibi_slopes;
+    host.input[CLA_RELATIVE_BIAS] = read.relative_bias;
     host.output[CLA_OUTPUT] = read.output;
     host.output[CLA_LSE] = read.lse;
     host.output[CLA_SCORES] = read.scores;
@@ -149,7 +159,7 @@ clattn_status clattn_attention_host(clattn_context *context, const clattn_attent
     struct cla_problem problem;
     CLA_TRY(cla_problem_from_attention(desc, &problem, error));
     CLA_TRY(check_pointers(&problem, &host, error));
-    CLA_TRY(check_lengths(&problem, read.kv_lengths, error));
+    CLA_TRY(cla_check_host_integers(&problem, host.input, error));
     clattn_context *own = NULL;
     if (context == NULL) {
         CLA_TRY(clattn_context_create_default(NULL, NULL, &own, error));
