@@ -235,6 +235,90 @@ static void further_outputs_and_lengths(void **state)
     assert_int_equal(p.tensor[CLA_KV_LENGTHS].element_size, 4);
 }
 
+static void packed_sequences_have_one_batch(void **state)
+{
+    (void)state;
+    clattn_attention_desc d = plain();
+    d.q_cu_lengths = CLATTN_LENGTHS_I32;
+    d.q_total = 41;
+    d.kv_total = 99; /* not read */
+    d.lse = 1;
+    struct cla_problem p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_QUERY], false, 4, INTS(1, 12, 41, 64), INTS(0, 2624, 64, 1), 31488);
+    assert_tensor(&p.tensor[CLA_OUTPUT], true, 4, INTS(1, 12, 41, 64), INTS(0, 2624, 64, 1), 31488);
+    assert_tensor(&p.tensor[CLA_LSE], true, 4, INTS(1, 12, 41, 1), INTS(0, 41, 1, 0), 492);
+    assert_tensor(&p.tensor[CLA_KEY], false, 4, INTS(2, 4, 50, 64), INTS(12800, 3200, 64, 1), 25600);
+    assert_tensor(&p.tensor[CLA_Q_CU_LENGTHS], false, 4, INTS(3, 1, 1, 1), INTS(1, 0, 0, 0), 3);
+    assert_true(p.q_total == 41 && p.kv_total == 0 && p.batch == 2 && p.q_len == 30);
+
+    d = plain();
+    d.kv_cu_lengths = CLATTN_LENGTHS_I64;
+    d.kv_total = 99;
+    SET(d.value, 12345, 64, 256, 1); /* the stride of the one batch means nothing */
+    p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_QUERY], false, 4, INTS(2, 12, 30, 64), INTS(23040, 1920, 64, 1), 46080);
+    assert_tensor(&p.tensor[CLA_KEY], false, 4, INTS(1, 4, 99, 64), INTS(0, 6336, 64, 1), 25344);
+    assert_tensor(&p.tensor[CLA_VALUE], false, 4, INTS(1, 4, 99, 64), INTS(0, 64, 256, 1), 25344);
+    assert_tensor(&p.tensor[CLA_KV_CU_LENGTHS], false, 8, INTS(3, 1, 1, 1), INTS(1, 0, 0, 0), 3);
+    assert_true(p.q_total == 0 && p.kv_total == 99);
+}
+
+static void paged_keys_are_blocks(void **state)
+{
+    (void)state;
+    clattn_attention_desc d = plain();
+    d.page_size = d.num_blocks = d.block_table_stride = 99; /* not read */
+    struct cla_problem p = problem_of(&d);
+    assert_true(p.page_size == 0 && p.num_blocks == 0 && !p.tensor[CLA_BLOCK_TABLE].present);
+
+    d.kv_storage = CLATTN_STORAGE_PAGED;
+    d.page_size = 16;
+    d.num_blocks = 5;
+    d.block_table_stride = 0;
+    d.value_dim = 8;
+    p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_KEY], false, 4, INTS(5, 4, 16, 64), INTS(4096, 1024, 64, 1), 20480);
+    assert_tensor(&p.tensor[CLA_VALUE], false, 4, INTS(5, 4, 16, 8), INTS(512, 128, 8, 1), 2560);
+    assert_tensor(&p.tensor[CLA_BLOCK_TABLE], false, 4, INTS(2, 1, 1, 4), INTS(4, 0, 0, 1), 8);
+    assert_true(p.page_size == 16 && p.num_blocks == 5 && p.kv_len == 50);
+    d.block_table_stride = 7;
+    p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_BLOCK_TABLE], false, 4, INTS(2, 1, 1, 4), INTS(7, 0, 0, 1), 11);
+    d.page_size = 64; /* one page a batch */
+    p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_BLOCK_TABLE], false, 4, INTS(2, 1, 1, 1), INTS(7, 0, 0, 0), 8);
+}
+
+static void sinks_and_biases_are_rows_of_heads(void **state)
+{
+    (void)state;
+    clattn_attention_desc d = plain();
+    d.sinks = 7;
+    d.alibi = 1;
+    d.relative_extent = 20;
+    d.alignment = CLATTN_ALIGN_OFFSET; /* kept though nothing bounds the keys */
+    d.offset = -4;
+    struct cla_problem p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_SINKS], false, 4, INTS(1, 12, 1, 1), INTS(0, 1, 0, 0), 12);
+    assert_tensor(&p.tensor[CLA_ALIBI_SLOPES], false, 4, INTS(1, 12, 1, 1), INTS(0, 1, 0, 0), 12);
+    assert_tensor(&p.tensor[CLA_RELATIVE_BIAS], false, 4, INTS(1, 12, 1, 41), INTS(0, 41, 0, 1), 492);
+    assert_true(!p.band && p.alignment == CLATTN_ALIGN_OFFSET && p.offset == -4 && p.relative_extent == 20);
+
+    d.scores_stage = CLATTN_SCORES_MASKED; /* sinks are the softmax's */
+    p = scores_problem_of(&d);
+    assert_true(!p.tensor[CLA_SINKS].present && p.tensor[CLA_ALIBI_SLOPES].present &&
+                p.tensor[CLA_RELATIVE_BIAS].present);
+    d.scores_stage = CLATTN_SCORES_RAW;
+    p = scores_problem_of(&d);
+    assert_true(!p.tensor[CLA_ALIBI_SLOPES].present && !p.tensor[CLA_RELATIVE_BIAS].present && p.relative_extent == 0 &&
+                p.alignment == CLATTN_ALIGN_NONE);
+    d.kv_storage = CLATTN_STORAGE_CIRCULAR; /* lengths say in which row a key lies */
+    d.kv_lengths = CLATTN_LENGTHS_I32;
+    assert_true(scores_problem_of(&d).tensor[CLA_KV_LENGTHS].present);
+    d.kv_storage = CLATTN_STORAGE_LINEAR;
+    assert_false(scores_problem_of(&d).tensor[CLA_KV_LENGTHS].present);
+}
+
 /* Different words for the same thing give the same bytes, whatever was in the memory before. */
 static void the_same_problem_is_the_same_bytes(void **state)
 {
@@ -339,6 +423,9 @@ int main(void)
         cmocka_unit_test(bands_are_folded),
         cmocka_unit_test(masks_are_normalised),
         cmocka_unit_test(further_outputs_and_lengths),
+        cmocka_unit_test(packed_sequences_have_one_batch),
+        cmocka_unit_test(paged_keys_are_blocks),
+        cmocka_unit_test(sinks_and_biases_are_rows_of_heads),
         cmocka_unit_test(the_same_problem_is_the_same_bytes),
         cmocka_unit_test(scores_keep_what_their_stage_depends_on),
         cmocka_unit_test(primitives_are_normalised),

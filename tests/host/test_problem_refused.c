@@ -123,6 +123,65 @@ static void values_are_refused(void **state)
             d.window_right = -2);
 }
 
+static void positions_are_refused(void **state)
+{
+    (void)state;
+#define NO_ALIGNMENT(what) "alignment is 0 (none) and " what " is set: expected top-left, bottom-right or an offset"
+    REFUSED(NO_ALIGNMENT("alibi"), d.alibi = 1);
+    REFUSED(NO_ALIGNMENT("relative_extent"), d.relative_extent = 1);
+    REFUSED(NO_ALIGNMENT("causal"), d.causal = d.alibi = 1);
+    REFUSED("relative_extent is -1: expected 0 or more", d.relative_extent = -1, d.alignment = CLATTN_ALIGN_TOP_LEFT);
+    REFUSED("relative_extent is 536870913: expected at most 536870912", d.relative_extent = 536870913,
+            d.alignment = CLATTN_ALIGN_TOP_LEFT);
+    REFUSED("relative_extent is 9223372036854775807: expected at most 536870912", d.relative_extent = INT64_MAX,
+            d.alignment = CLATTN_ALIGN_TOP_LEFT);
+}
+
+static void storages_are_refused(void **state)
+{
+    (void)state;
+#define PAGES(size, blocks) d.kv_storage = CLATTN_STORAGE_PAGED, d.page_size = (size), d.num_blocks = (blocks)
+    REFUSED("kv_storage is 3: expected a clattn_storage, 0 to 2", d.kv_storage = (clattn_storage)3);
+    REFUSED("kv_storage is -1: expected a clattn_storage, 0 to 2", d.kv_storage = (clattn_storage)-1);
+    REFUSED("kv_storage is 1 (circular) and kv_lengths is 0 (none): expected 1 or 2",
+            d.kv_storage = CLATTN_STORAGE_CIRCULAR);
+    REFUSED("page_size is 0: expected 1 or more", PAGES(0, 8));
+    REFUSED("page_size is -16: expected 1 or more", PAGES(-16, 8));
+    REFUSED("page_size is 1073741825: expected at most 1073741824", PAGES(1073741825, 8));
+    REFUSED("num_blocks is 0: expected 1 or more", PAGES(16, 0));
+    REFUSED("num_blocks is 2147483648: expected at most 2147483647", PAGES(16, 2147483648));
+    REFUSED("block_table_stride is 3: expected 4 or more", PAGES(16, 8), d.block_table_stride = 3);
+    REFUSED("block_table_stride is -1: expected 4 or more", PAGES(16, 8), d.block_table_stride = -1);
+    REFUSED("key has the shape [2147483647, 4, 1073741824, 64]: expected a size in bytes that fits 63 bits",
+            PAGES(1073741824, 2147483647));
+    REFUSED("block_table has the shape [2, 1, 1, 4]: expected a size in bytes that fits 63 bits", PAGES(16, 8),
+            d.block_table_stride = INT64_MAX / 4);
+}
+
+static void packed_sequences_are_refused(void **state)
+{
+    (void)state;
+#define RAGGED_Q(total)  d.q_cu_lengths = CLATTN_LENGTHS_I32, d.q_total = (total)
+#define RAGGED_KV(total) d.kv_cu_lengths = CLATTN_LENGTHS_I64, d.kv_total = (total)
+    REFUSED("q_cu_lengths is 3: expected a clattn_lengths, 0 to 2", d.q_cu_lengths = (clattn_lengths)3);
+    REFUSED("kv_cu_lengths is -1: expected a clattn_lengths, 0 to 2", d.kv_cu_lengths = (clattn_lengths)-1);
+    REFUSED("q_total is -1: expected 0 or more", RAGGED_Q(-1));
+    REFUSED("q_total is 1073741825: expected at most 1073741824", RAGGED_Q(1073741825));
+    REFUSED("kv_total is -1: expected 0 or more", RAGGED_KV(-1));
+    REFUSED("kv_total is 1073741825: expected at most 1073741824", RAGGED_KV(1073741825));
+    REFUSED("kv_cu_lengths and kv_lengths are set: expected one of them, the cumulative ones give lengths",
+            RAGGED_KV(9), d.kv_lengths = CLATTN_LENGTHS_I32);
+    REFUSED("kv_cu_lengths is set and kv_storage is 2 (paged): expected 0 (linear)", RAGGED_KV(9), PAGES(16, 8));
+    REFUSED("kv_cu_lengths is set and kv_storage is 1 (circular): expected 0 (linear)", RAGGED_KV(9),
+            d.kv_storage = CLATTN_STORAGE_CIRCULAR, d.kv_lengths = CLATTN_LENGTHS_I32);
+    REFUSED("q_cu_lengths is set: expected 0 (none) where scores are given out", RAGGED_Q(9),
+            d.scores_stage = CLATTN_SCORES_RAW);
+    REFUSED("output.strides[2] is 63: expected at least 64, so that no two elements share a place", RAGGED_Q(9),
+            SET(d.output, 9 * 12 * 64, 64 * 9, 63, 1));
+    SCORES_REFUSED("q_cu_lengths is set: expected 0 (none) where scores are given out", RAGGED_Q(9),
+                   d.scores_stage = CLATTN_SCORES_RAW);
+}
+
 static void types_are_refused(void **state)
 {
     (void)state;
@@ -234,6 +293,9 @@ int main(void)
         cmocka_unit_test(later_structs_are_taken_where_they_ask_for_nothing_new),
         cmocka_unit_test(sizes_are_refused),
         cmocka_unit_test(values_are_refused),
+        cmocka_unit_test(positions_are_refused),
+        cmocka_unit_test(storages_are_refused),
+        cmocka_unit_test(packed_sequences_are_refused),
         cmocka_unit_test(types_are_refused),
         cmocka_unit_test(mask_shapes_are_refused),
         cmocka_unit_test(layouts_are_refused),
