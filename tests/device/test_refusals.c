@@ -41,6 +41,14 @@ static void close_scene(struct scene *scene)
 
 #define PROBLEM "b2h2q4k6d8:f32:mask=add:lengths:lse:scores=raw:causal@1"
 
+/* Between them these have every operand. */
+static const char *const whole_problems[] = {
+    "b2h2q4k6d8:f32:causal@1:alibi@1:relative=2@1:mask=add:lengths:paged=2:sinks:lse:scores=weights",
+    "b2h2q4k6d8:f32:ragged=qkv:lse",
+};
+
+#define NUM_WHOLE (sizeof whole_problems / sizeof *whole_problems)
+
 /* Runs `args` and expects `status` with all of `words` (separated by |) in the message, and no change anywhere. */
 static void refuse(const struct harness *harness, const struct scene *scene, const clattn_attention_args *args,
                    clattn_status status, const char *words)
@@ -154,71 +162,142 @@ static void lengths_beyond_the_plan(void **state)
     close_scene(&scene);
 }
 
-static void buffers_that_do_not_hold_their_tensor(void **state)
+static void totals_beyond_the_plan(void **state)
 {
     const struct harness *harness = *state;
     struct scene scene;
 
-    open_scene(harness, &scene, PROBLEM);
-    for (int n = 0; n < NUM_ARRAYS; ++n) {
-        const struct array *array = &scene.arrays.array[n];
-        size_t size = scene.arrays.block[array->block].size;
-        size_t bytes = (size_t)oracle_span(array->strides, array->extent) * array->element;
-        clattn_attention_args args = scene.args;
-        clattn_buffer *buffer = arrays_slot(&args, (enum array_operand)n);
-        const clattn_buffer good = *buffer;
-
-        memset(buffer, 0, sizeof *buffer);
-        refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
-        *buffer = good;
-        buffer->kind = (clattn_buffer_kind)7;
-        refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
-        *buffer = good;
-        buffer->offset = size - bytes; /* the last place at which it fits */
-        accept(harness, &scene, &args);
-        buffer->offset += array->element;
-        refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
-        buffer->offset = size + array->element;
-        refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
-        buffer->offset = SIZE_MAX - array->element + 1;
-        refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
-        buffer->offset = good.offset + array->element / 2;
-        refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
-    }
+    open_scene(harness, &scene, "b2h2q4k6d8:f32:ragged=qkv@7,11");
+    assert_true(scene.args.q_total == 7 && scene.args.kv_total == 11);
+    clattn_attention_args args = scene.args;
+    args.q_total = 8;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "q_total is 8|7");
+    args.q_total = -1;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "q_total is -1");
+    args = scene.args;
+    args.kv_total = 12;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "kv_total is 12|11");
+    args.kv_total = INT64_MIN;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "kv_total is -9223372036854775808");
+    args.kv_total = 0; /* no keys at all; there need be no buffers then */
+    args.key = args.value = (clattn_buffer){0};
+    accept(harness, &scene, &args);
+    close_scene(&scene);
+    open_scene(harness, &scene, PROBLEM); /* where nothing is packed totals are ignored */
+    args = scene.args;
+    args.q_total = args.kv_total = 99;
+    accept(harness, &scene, &args);
     close_scene(&scene);
 }
 
-/* Outputs that share a byte with anything; inputs may share all of theirs. */
-static void outputs_that_overlap(void **state)
+/* Rows are counted modulo the capacity, which is the plan's. */
+static void circular_runs_below_the_capacity(void **state)
 {
-    static const enum array_operand outputs[] = {ARRAY_OUTPUT, ARRAY_LSE, ARRAY_SCORES};
     const struct harness *harness = *state;
     struct scene scene;
 
-    open_scene(harness, &scene, PROBLEM);
+    open_scene(harness, &scene, "b2h2q4k6d8:f32:lengths:circular");
+    clattn_attention_args args = scene.args;
+    args.kv_len = 5;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "kv_len is 5|6|circular");
+    args.kv_len = 0;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "kv_len is 0");
+    args.kv_len = 7;
+    refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "kv_len is 7");
+    args.kv_len = 6;
+    args.q_len = 1;
+    accept(harness, &scene, &args);
+    close_scene(&scene);
+}
+
+/* What may be wrong with the buffer of one operand. */
+static void refuse_buffers(const struct harness *harness, const struct scene *scene, enum array_operand operand)
+{
+    const struct array *array = &scene->arrays.array[operand];
+    const char *name = array_names[operand];
+    size_t size = scene->arrays.block[array->block].size;
+    size_t bytes = (size_t)oracle_span(array->strides, array->extent) * array->element;
+    clattn_attention_args args = scene->args;
+    clattn_buffer *buffer = arrays_slot(&args, operand);
+    const clattn_buffer good = *buffer;
+
+    memset(buffer, 0, sizeof *buffer);
+    refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, name);
+    *buffer = good;
+    buffer->kind = (clattn_buffer_kind)7;
+    refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, name);
+    *buffer = good;
+    buffer->offset = size - bytes; /* the last place at which it fits */
+    accept(harness, scene, &args);
+    buffer->offset += array->element;
+    refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, name);
+    buffer->offset = size + array->element;
+    refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, name);
+    buffer->offset = SIZE_MAX - array->element + 1;
+    refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, name);
+    buffer->offset = good.offset + array->element / 2;
+    refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, name);
+}
+
+static void buffers_that_do_not_hold_their_tensor(void **state)
+{
+    const struct harness *harness = *state;
+    bool seen[NUM_ARRAYS] = {false};
+
+    for (size_t p = 0; p < NUM_WHOLE; ++p) {
+        struct scene scene;
+        open_scene(harness, &scene, whole_problems[p]);
+        for (int n = 0; n < NUM_ARRAYS; ++n)
+            if (scene.arrays.array[n].present) {
+                refuse_buffers(harness, &scene, (enum array_operand)n);
+                seen[n] = true;
+            }
+        close_scene(&scene);
+    }
+    for (int n = 0; n < NUM_ARRAYS; ++n)
+        if (!seen[n])
+            fail_msg("no problem has %s", array_names[n]);
+}
+
+/* Outputs that share a byte with anything; inputs may share all of theirs. */
+static void refuse_overlaps(const struct harness *harness, const struct scene *scene, cl_mem pool)
+{
+    for (int out = 0; out < NUM_ARRAYS; ++out)
+        for (int other = 0; other < NUM_ARRAYS; ++other) {
+            const struct array *array = &scene->arrays.array[other];
+            size_t bytes = (size_t)oracle_span(array->strides, array->extent) * array->element;
+            clattn_attention_args args = scene->args;
+            if (other == out || !array->present || !scene->arrays.array[out].written ||
+                !scene->arrays.array[out].present)
+                continue;
+            clattn_buffer *output = arrays_slot(&args, (enum array_operand)out);
+            *arrays_slot(&args, (enum array_operand)other) = (clattn_buffer){.mem = pool, .offset = 4096};
+            *output = (clattn_buffer){.mem = pool, .offset = 4096};
+            refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, "share");
+            output->offset = 4096 + bytes - 4; /* its last four bytes */
+            refuse(harness, scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[out]);
+            output->offset = 4096 + bytes;
+            accept(harness, scene, &args);
+        }
+    clattn_attention_args args = scene->args;
+    args.value = args.key = args.query = (clattn_buffer){.mem = pool};
+    accept(harness, scene, &args);
+}
+
+static void outputs_that_overlap(void **state)
+{
+    const struct harness *harness = *state;
     cl_int code = CL_SUCCESS;
     cl_mem pool = clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE, 1 << 16, NULL, &code);
+
     assert_int_equal(code, CL_SUCCESS);
-    for (int n = 0; n < 3; ++n)
-        for (int other = 0; other < NUM_ARRAYS; ++other) {
-            const struct array *array = &scene.arrays.array[other];
-            size_t bytes = (size_t)oracle_span(array->strides, array->extent) * array->element;
-            clattn_attention_args args = scene.args;
-            if (other == (int)outputs[n])
-                continue;
-            *arrays_slot(&args, (enum array_operand)other) = (clattn_buffer){.mem = pool, .offset = 4096};
-            *arrays_slot(&args, outputs[n]) = (clattn_buffer){.mem = pool, .offset = 4096};
-            refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, "share");
-            arrays_slot(&args, outputs[n])->offset = 4096 + bytes - 4; /* its last four bytes */
-            refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[outputs[n]]);
-            arrays_slot(&args, outputs[n])->offset = 4096 + bytes;
-            accept(harness, &scene, &args);
-        }
-    clattn_attention_args args = scene.args;
-    args.value = args.key = args.query = (clattn_buffer){.mem = pool};
-    accept(harness, &scene, &args);
+    for (size_t p = 0; p < NUM_WHOLE; ++p) {
+        struct scene scene;
+        open_scene(harness, &scene, whole_problems[p]);
+        refuse_overlaps(harness, &scene, pool);
+        close_scene(&scene);
+    }
     clReleaseMemObject(pool);
-    close_scene(&scene);
 }
 
 /* Sub-buffers of one memory object are looked through. */
@@ -312,7 +391,7 @@ static void objects_of_another_context(void **state)
     clattn_error error;
     cl_int code[3];
 
-    open_scene(harness, &scene, PROBLEM);
+    open_scene(harness, &scene, whole_problems[0]);
     cl_context other = clCreateContext(NULL, 1, &harness->device, NULL, NULL, &code[0]);
     cl_command_queue queue = clCreateCommandQueue(other, harness->device, 0, &code[1]);
     cl_mem mem = clCreateBuffer(other, CL_MEM_READ_WRITE, 1 << 16, NULL, &code[2]);
@@ -322,6 +401,8 @@ static void objects_of_another_context(void **state)
     assert_non_null(strstr(error.message, "queue"));
     for (int n = 0; n < NUM_ARRAYS; ++n) {
         clattn_attention_args args = scene.args;
+        if (!scene.arrays.array[n].present)
+            continue;
         arrays_slot(&args, (enum array_operand)n)->mem = mem;
         arrays_slot(&args, (enum array_operand)n)->offset = 0;
         refuse(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, array_names[n]);
@@ -406,6 +487,8 @@ int main(void)
         cmocka_unit_test(misuse),
         cmocka_unit_test(a_plan_of_another_operation),
         cmocka_unit_test(lengths_beyond_the_plan),
+        cmocka_unit_test(totals_beyond_the_plan),
+        cmocka_unit_test(circular_runs_below_the_capacity),
         cmocka_unit_test(buffers_that_do_not_hold_their_tensor),
         cmocka_unit_test(outputs_that_overlap),
         cmocka_unit_test(overlap_through_sub_buffers),
