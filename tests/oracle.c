@@ -458,18 +458,20 @@ static void compute_weights(const struct oracle_operands *o, int64_t h, struct o
         largest = row->masked[j] > largest ? row->masked[j] : largest;
     }
     bool empty = !nan && largest == -HUGE_VAL;
-    double sink_weight = empty ? 0.0 : exp(sink - largest);
-    double sum = sink_weight;
+    double sum = empty ? 0.0 : exp(sink - largest);
+    double of_keys = 0.0;
     for (int64_t j = 0; j < o->kv_len; ++j) {
         row->weights[j] = row->kept[j] && !empty ? (nan ? (double)NAN : exp(row->masked[j] - largest)) : 0.0;
-        sum += row->weights[j];
+        of_keys += row->weights[j];
     }
+    bool sink_matters = sum > 0x1p-30 * (sum + of_keys);
+    sum += of_keys;
     row->lse = empty ? -HUGE_VAL : largest + log(sum);
-    row->largest_amplitude = sink_weight / sum > 0x1p-30 ? fabs(sink) : 0.0;
+    row->largest_amplitude = sink_matters ? fabs(sink) : 0.0;
     for (int64_t j = 0; j < o->kv_len && !empty; ++j) {
-        row->weights[j] = row->kept[j] ? row->weights[j] / sum : 0.0;
-        if (row->weights[j] > 0x1p-30 && row->amplitude[j] > row->largest_amplitude)
+        if (row->weights[j] > 0x1p-30 * of_keys && row->amplitude[j] > row->largest_amplitude)
             row->largest_amplitude = row->amplitude[j];
+        row->weights[j] = row->kept[j] ? row->weights[j] / sum : 0.0;
     }
 }
 

@@ -52,7 +52,8 @@ struct oracle_row {
     double *magnitude;     /* [value_dim] sum of p |v| */
     double *unweighted;    /* [value_dim] sum of |v| over the keys that are kept */
     double lse;            /* with the sink */
-    double largest_amplitude; /* A of the accuracy bound: over keys, and the sink, with weight above 2^-30 */
+    double largest_amplitude; /* A of the accuracy bound: over keys with more than 2^-30 of the weight of all keys, and
+                                 the sink if it has more than that of all there is */
     float *widened;           /* scratch: one row of a tensor */
 };
 

@@ -330,9 +330,9 @@ static void paged_caches_by_hand(void **state)
 /* A logit without a value: half of the weight beside one key with the same score, all of it where no key is seen. */
 static void sinks_by_hand(void **state)
 {
-    const float zero = 0.0F;
     const float value = 6.0F;
     const float sinks[] = {0.0F, -INFINITY, 40.0F};
+    const float key = 1.0F;
     float query[3] = {0.0F};
     clattn_attention_desc desc = tiny(1, 1, 1);
     struct oracle_row row;
@@ -342,7 +342,7 @@ static void sinks_by_hand(void **state)
     desc.q_heads = 3;
     desc.sinks = 1;
     struct oracle_operands operands = {
-        .desc = &desc, .q_len = 1, .kv_len = 1, .query = query, .key = &zero, .value = &value, .sinks = sinks};
+        .desc = &desc, .q_len = 1, .kv_len = 1, .query = query, .key = &key, .value = &value, .sinks = sinks};
     assert_near(output_of(&operands, 0, 0, 0, &lse), 3.0, 1e-15);
     assert_near(lse, log(2.0), 1e-15);
     assert_true(output_of(&operands, 0, 1, 0, &lse) == 6.0);
@@ -354,6 +354,10 @@ static void sinks_by_hand(void **state)
     assert_true(row.largest_amplitude == 40.0);
     oracle_row_compute(&operands, 0, 1, 0, &row);
     assert_true(row.largest_amplitude == 0.0 && row.weights[0] == 1.0);
+    query[2] = -50.0F; /* of little weight, but all that the output is made of */
+    oracle_row_compute(&operands, 0, 2, 0, &row);
+    assert_near(row.output[0] * exp(90.0), 6.0, 1e-12);
+    assert_true(row.largest_amplitude == 50.0);
     oracle_row_free(&row);
     operands.kv_len = 0;
     assert_true(output_of(&operands, 0, 2, 0, &lse) == 0.0 && lse == 40.0);
