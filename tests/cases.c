@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Implements cases.h: the values of the axes, the cover of their pairs, and the descriptor of a case. */
+/* Implements cases.h: the values of the axes, which of them may meet, and the descriptor of a case. */
 #include "cases.h"
 
+#include "cover.h"
 #include "oracle.h"
 
 #include <inttypes.h>
@@ -189,30 +190,7 @@ double case_normal(uint64_t *state)
     return sqrt(-2.0 * log(radius)) * cos(angle);
 }
 
-static int pick(uint64_t *state, int count)
-{
-    return (int)(case_random(state) % (uint64_t)count);
-}
-
-/* ---- the cover of all pairs ----------------------------------------------------------------------------------- */
-
-/*
- * Greedy, after Cohen et al. 1997 ("The AETG system"): a case begins with a pair that no case has yet; then the other
- * axes, in random order, take the value that brings most new pairs with those already set. The best of several such
- * candidates is kept.
- */
-#define MAX_VALUES     12
-#define MAX_CASES      400
-#define NUM_SMALL      30
-#define NUM_CANDIDATES 24
-
-#define UNSET 0xff /* in a row */
-
-struct cover {
-    bool have[NUM_AXES][MAX_VALUES][NUM_AXES][MAX_VALUES];
-    unsigned char rows[MAX_CASES][NUM_AXES];
-    size_t count;
-};
+/* ---- which pairs there are ------------------------------------------------------------------------------------ */
 
 /* One order of the two axes; the other is legal where this one is. */
 static bool is_legal(int a, int va, int b, int vb)
@@ -240,99 +218,7 @@ bool case_pair_is_legal(enum case_axis a, int value_a, enum case_axis b, int val
     return is_legal((int)a, value_a, (int)b, value_b) && is_legal((int)b, value_b, (int)a, value_a);
 }
 
-/* Whether an axis may take a value beside those that are set. Every axis has one that may always. */
-static bool fits(const unsigned char *row, int axis, int value)
-{
-    for (int other = 0; other < NUM_AXES; ++other)
-        if (other != axis && row[other] != UNSET &&
-            !case_pair_is_legal((enum case_axis)axis, value, (enum case_axis)other, row[other]))
-            return false;
-    return true;
-}
-
-static int new_pairs(const struct cover *cover, const unsigned char *row, int axis, unsigned char value)
-{
-    int gain = 0;
-
-    for (int other = 0; other < NUM_AXES; ++other)
-        if (other != axis && row[other] != UNSET)
-            gain += !cover->have[axis][value][other][row[other]];
-    return gain;
-}
-
-/* Sets two axes of an empty row to a pair that no case has, the first from a random axis on; false where all are had.
- */
-static bool begin_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row)
-{
-    int first = pick(state, NUM_AXES);
-
-    memset(row, UNSET, NUM_AXES);
-    for (int n = 0; n < NUM_AXES; ++n)
-        for (int a = (first + n) % NUM_AXES, b = 0; b < NUM_AXES; ++b)
-            for (unsigned char va = 0; b != a && va < limit[a]; ++va)
-                for (unsigned char vb = 0; vb < limit[b]; ++vb)
-                    if (!cover->have[a][va][b][vb] &&
-                        case_pair_is_legal((enum case_axis)a, va, (enum case_axis)b, vb)) {
-                        row[a] = va;
-                        row[b] = vb;
-                        return true;
-                    }
-    return false;
-}
-
-/* Sets the axes that are not set yet, and returns the number of new pairs of the whole row. */
-static int finish_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row)
-{
-    int order[NUM_AXES];
-    int gain = 0;
-
-    for (int n = 0; n < NUM_AXES; ++n) {
-        int at = pick(state, n + 1);
-        order[n] = n;
-        order[n] = order[at];
-        order[at] = n;
-    }
-    for (int n = 0; n < NUM_AXES; ++n) {
-        int best = -1;
-        unsigned char first = (unsigned char)pick(state, limit[order[n]]);
-        if (row[order[n]] != UNSET)
-            continue;
-        for (int v = 0; v < limit[order[n]]; ++v) {
-            unsigned char value = (unsigned char)((first + v) % limit[order[n]]);
-            int candidate = new_pairs(cover, row, order[n], value);
-            if (candidate > best && fits(row, order[n], value)) {
-                best = candidate;
-                row[order[n]] = value;
-            }
-        }
-    }
-    for (int a = 0; a < NUM_AXES; ++a)
-        gain += new_pairs(cover, row, a, row[a]);
-    return gain;
-}
-
-static void add_rows(struct cover *cover, const unsigned char *limit, size_t count, uint64_t *state)
-{
-    unsigned char row[NUM_AXES];
-
-    while (cover->count < count) {
-        unsigned char *best_row = cover->rows[cover->count];
-        int best = -1;
-        for (int n = 0; n < NUM_CANDIDATES; ++n) {
-            if (!begin_row(cover, limit, state, row))
-                return;
-            int gain = finish_row(cover, limit, state, row);
-            if (gain > best) {
-                best = gain;
-                memcpy(best_row, row, sizeof row);
-            }
-        }
-        for (int a = 0; a < NUM_AXES; ++a)
-            for (int b = 0; b < NUM_AXES; ++b)
-                cover->have[a][best_row[a]][b][best_row[b]] = true;
-        cover->count++;
-    }
-}
+#define NUM_SMALL 30
 
 /* Computed once: the tests that use it have one thread when they do. */
 static const struct cover *the_cover(void)
@@ -344,8 +230,8 @@ static const struct cover *the_cover(void)
     if (cover.count == 0) {
         for (int a = 0; a < NUM_AXES; ++a)
             small[a] = num_small[a] != 0 ? num_small[a] : num_values[a];
-        add_rows(&cover, small, NUM_SMALL, &state);
-        add_rows(&cover, num_values, MAX_CASES, &state);
+        cover_add_rows(&cover, small, NUM_SMALL, &state);
+        cover_add_rows(&cover, num_values, COVER_MAX_ROWS, &state);
     }
     return &cover;
 }
