@@ -8,6 +8,7 @@
  *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
  *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
  *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes
+ *   layer.h      what stands around it: the linear projection
  */
 #ifndef CLATTN_CLATTN_H
 #define CLATTN_CLATTN_H
@@ -15,6 +16,7 @@
 #include <clattn/attention.h>
 #include <clattn/base.h>
 #include <clattn/position.h>
+#include <clattn/layer.h>
 #include <clattn/primitive.h>
 
 #endif

@@ -18,6 +18,11 @@ static int64_t type_of(const struct cla_problem *problem, enum cla_operand opera
 static struct cla_problem used_part(const struct cla_problem *problem, unsigned uses)
 {
     struct cla_problem used = *problem;
+    if (problem->operation == CLA_OP_LINEAR) { /* a product of rows with rows, as scores are */
+        used.tensor[CLA_QUERY] = used.tensor[CLA_INPUT];
+        used.tensor[CLA_KEY] = used.tensor[CLA_WEIGHT];
+        used.tensor[CLA_VALUE] = used.tensor[CLA_BIAS];
+    }
     if ((uses & CLA_USES_QUERY_KEY) == 0)
         used.tensor[CLA_QUERY].present = used.tensor[CLA_KEY].present = false;
     if ((uses & CLA_USES_VALUE_OUTPUT) == 0)

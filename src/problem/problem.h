@@ -9,6 +9,7 @@
 
 #include <clattn/attention.h>
 #include <clattn/position.h>
+#include <clattn/layer.h>
 #include <clattn/primitive.h>
 #include <stdbool.h>
 
@@ -142,6 +143,11 @@ clattn_status cla_problem_from_merge(const clattn_merge_desc *desc, struct cla_p
 clattn_status cla_problem_from_rotary(const clattn_rotary_desc *desc, struct cla_problem *problem, clattn_error *error);
 clattn_status cla_problem_from_sinusoidal(const clattn_sinusoidal_desc *desc, struct cla_problem *problem,
                                           clattn_error *error);
+/*
+ * q_len is the length, head_dim in_features and value_dim out_features; q_heads and kv_heads are 1, kv_len is 0. The
+ * tensors are CLA_INPUT, CLA_WEIGHT, CLA_OUTPUT and, where there is one, CLA_BIAS, [1, 1, 1, out_features].
+ */
+clattn_status cla_problem_from_linear(const clattn_linear_desc *desc, struct cla_problem *problem, clattn_error *error);
 
 /* The problem string of attention.h, for any operation ("softmax b1h8q512k512", ...). As snprintf. */
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size);

@@ -102,6 +102,11 @@ static void add_angles(struct line *line, const struct cla_problem *problem)
 
 static void add_sizes(struct line *line, const struct cla_problem *problem)
 {
+    if (problem->operation == CLA_OP_LINEAR) {
+        add(line, "b%" PRId64 "l%" PRId64 "i%" PRId64 "o%" PRId64, problem->batch, problem->q_len, problem->head_dim,
+            problem->value_dim);
+        return;
+    }
     add(line, "b%" PRId64 "h%" PRId64, problem->batch, problem->q_heads);
     if (problem->kv_heads != problem->q_heads)
         add(line, "g%" PRId64, problem->kv_heads);
@@ -211,11 +216,13 @@ size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t 
     }
     add_sizes(&line, problem);
     add_types(&line, problem);
+    if (problem->tensor[CLA_BIAS].present)
+        add(&line, ":bias");
     add_band(&line, problem);
     add_position_biases(&line, problem);
     if (problem->softcap != 0.0f)
         add(&line, ":softcap=%s", cla_format_float(number, problem->softcap));
-    if (problem->head_dim != 0 && problem->scale != cla_default_scale(problem->head_dim))
+    if (problem->scale != 0.0f && problem->scale != cla_default_scale(problem->head_dim))
         add(&line, ":scale=%s", cla_format_float(number, problem->scale));
     add(&line, "%s", masks[problem->mask_kind]);
     if (problem->kv_lengths != CLATTN_LENGTHS_NONE)

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Linear: validate, choose, run. */
+#include "api/entry.h"
+#include "util/error.h"
+
+const char *clattn_linear_variant(size_t index)
+{
+    return index < cla_linear_registry.count ? cla_linear_registry.variants[index]->name : NULL;
+}
+
+clattn_status clattn_linear_plan_create(clattn_context *context, const clattn_linear_desc *desc, clattn_plan **plan,
+                                        clattn_error *error)
+{
+    struct cla_problem problem;
+    CLA_TRY(cla_check_plan_create(context, desc, plan, error));
+    CLA_TRY(cla_problem_from_linear(desc, &problem, error));
+    return cla_choose(context, &problem, &cla_linear_registry, desc->variant, plan, error);
+}
+
+clattn_status clattn_linear_run(clattn_plan *plan, cl_command_queue queue, const clattn_linear_args *args,
+                                cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
+{
+    clattn_linear_args read;
+    CLA_TRY(cla_read_args(plan, CLA_OP_LINEAR, args, &read, sizeof read, "clattn_linear_args", error));
+    struct cla_run run = {.q_len = read.length};
+    run.buffer[CLA_INPUT] = read.input;
+    run.buffer[CLA_WEIGHT] = read.weight;
+    run.buffer[CLA_BIAS] = read.bias;
+    run.buffer[CLA_OUTPUT] = read.output;
+    run.workspace = read.workspace;
+    return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
+}

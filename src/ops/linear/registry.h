@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The variants of linear, one file each, and what their kernels have in common. */
+#ifndef CLA_OPS_LINEAR_REGISTRY_H
+#define CLA_OPS_LINEAR_REGISTRY_H
+
+#include "ops/variant.h"
+
+extern const struct cla_variant cla_linear_tiled;
+extern const struct cla_variant cla_linear_vector;
+
+/* Appends CLA_ADD_BIAS. */
+void cla_linear_options(struct cla_text *options, const struct cla_problem *problem);
+
+/* The arguments that both kernels begin with. */
+void cla_linear_args(struct cla_step *step, const struct cla_problem *problem);
+
+#endif
