@@ -16,6 +16,9 @@ static const struct {
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 0, {"flash_vector", "split_kv_vector", "flash", "unfused"}},
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, 0, {"flash", "unfused"}},
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, 0, {"flash", "unfused"}},
+    {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
+    {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
+    {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},
 };
 
 enum { NUM_ROWS = sizeof table / sizeof *table, NUM_RANKED = sizeof table[0].best_first / sizeof *table[0].best_first };

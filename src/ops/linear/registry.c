@@ -5,6 +5,7 @@
 #include "ops/kernel.h"
 
 static const struct cla_variant *const variants[] = {
+    &cla_linear_vector,
     &cla_linear_tiled,
 };
 

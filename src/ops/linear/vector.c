@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Linear with rows of the input in the lanes of wide vectors: cl/linear_vector.cl. One launch, no workspace. */
+#include "ops/kernel.h"
+#include "ops/linear/registry.h"
+#include "util/size.h"
+
+/* Register blocks as in ops/attention/flash_vector.c, for the same reason. */
+static const struct block {
+    uint32_t lanes;
+    int vectors;
+    int block;
+} blocks[] = {
+    {16, 3, 8},
+    {8, 2, 4},
+    {4, 3, 8},
+};
+
+/*
+ * Elements a chunk, so that a turned tile and the rows of a register block share a first-level cache of 48 KiB; the
+ * most features and tiles a group, so that the sums and a chunk of the weights share a second-level one of 1 MiB.
+ */
+enum { DEPTH = 256, MOST_FEATURES = 256, MOST_TILES = 4 };
+
+/* Rows that are better multiplied with elements in lanes. */
+enum { FEW = 8 };
+
+/* Groups a compute unit, so that all of them are busy to the end. */
+enum { GROUPS_A_UNIT = 4 };
+
+static const struct block *block_for(const struct cla_device *device)
+{
+    size_t count = sizeof blocks / sizeof *blocks;
+    for (size_t i = 0; i < count; i++) {
+        if (device->vector_lanes >= blocks[i].lanes)
+            return &blocks[i];
+    }
+    return &blocks[count - 1];
+}
+
+/* The part of the output that a group makes. */
+struct share {
+    int64_t features;
+    int64_t tiles;
+};
+
+/* The largest share with enough groups for the device: weights are read once a share, input once a feature group. */
+static struct share share_for(const clattn_plan *plan, int64_t tile_rows)
+{
+    const struct cla_problem *problem = &plan->problem;
+    const int64_t wanted = GROUPS_A_UNIT * (int64_t)plan->context->device.info.compute_units;
+    struct share share = {MOST_FEATURES, MOST_TILES};
+    for (;;) {
+        int64_t groups = problem->batch * cla_ceil_div(problem->q_len, share.tiles * tile_rows);
+        if (groups >= cla_ceil_div(wanted, cla_ceil_div(problem->value_dim, share.features)))
+            return share;
+        if (share.tiles > 1)
+            share.tiles /= 2;
+        else if (share.features > 64)
+            share.features /= 2;
+        else
+            return share;
+    }
+}
+
+static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+{
+    const struct cla_problem *problem = &plan->problem;
+    const struct block *block = block_for(&plan->context->device);
+    const int64_t tile_rows = block->vectors * (int64_t)block->lanes;
+    const struct share share = share_for(plan, tile_rows);
+    struct cla_text options = {0};
+    struct cla_step *step = NULL;
+    cla_common_options(&options, problem, CLA_USES_QUERY_KEY | CLA_USES_VALUE_OUTPUT, NULL, (int)block->lanes);
+    cla_linear_options(&options, problem);
+    cla_option(&options, "CLA_VECTORS", block->vectors);
+    cla_option(&options, "CLA_BLOCK", block->block);
+    cla_option(&options, "CLA_DEPTH", DEPTH);
+    cla_option(&options, "CLA_FEATURES", MOST_FEATURES);
+    cla_option(&options, "CLA_TILES", MOST_TILES);
+    cla_option(&options, "CLA_FEW", FEW);
+    clattn_status status = cla_plan_add_step(plan, "linear_vector.cl", options.data, "linear_vector", 1, &step, error);
+    cla_text_free(&options);
+    if (status != CLATTN_SUCCESS)
+        return status;
+    cla_linear_args(step, problem);
+    cla_step_int(step, share.features);
+    cla_step_int(step, share.tiles);
+    step->heads = problem->batch;
+    step->rows = problem->q_len;
+    step->tile_rows = share.tiles * tile_rows;
+    step->column_groups = cla_ceil_div(problem->value_dim, share.features);
+    cla_text_add(name, "r%lldn%lld", (long long)step->tile_rows, (long long)share.features);
+    return CLATTN_SUCCESS;
+}
+
+const struct cla_variant cla_linear_vector = {"vector", NULL, add_steps};
