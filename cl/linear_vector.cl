@@ -19,7 +19,7 @@
  * CLA_VECTORS that stay in registers, the elements innermost. So a chunk of the weights serves all tiles while it is in
  * the cache, and no sum in order is longer than CLA_DEPTH.
  *
- * A last tile of at most CLA_FEW rows would leave most lanes idle: there the elements are in the lanes, both operands
+ * A last tile of at most ROWS / 2 rows would leave most lanes idle: there the elements are in the lanes, both operands
  * are read as they lie, and the lanes are added up at the end. A single row is then as fast as the weights come.
  *
  * Work-groups are numbered with the features innermost, then the rows, then the batches.
@@ -28,14 +28,13 @@
  *   CLA_BLOCK                    features a register block, a divisor of CLA_LANES
  *   CLA_DEPTH                    elements a chunk, a multiple of CLA_LANES
  *   CLA_FEATURES, CLA_TILES      the greatest `features`, a multiple of CLA_LANES as that is, and `tiles`
- *   CLA_FEW                      see above
  *   CLA_ADD_BIAS                 1: add the bias
  *
  * Local memory: none. Private memory: 4 ROWS (CLA_DEPTH + CLA_TILES CLA_FEATURES) bytes and, for weights in f16 and
  * bf16, 4 CLA_FEATURES CLA_DEPTH.
  */
 #if !defined(CLA_VECTORS) || !defined(CLA_BLOCK) || !defined(CLA_DEPTH) || !defined(CLA_FEATURES) ||                   \
-    !defined(CLA_TILES) || !defined(CLA_FEW) || !defined(CLA_ADD_BIAS)
+    !defined(CLA_TILES) || !defined(CLA_ADD_BIAS)
 #error "linear_vector.cl: a parameter is not defined"
 #endif
 
@@ -85,6 +84,17 @@ static inline uvec_t bf16_vec_bits(vec_t x)
     return x != x ? (bits >> 16) | 0x40u : rounded;
 }
 
+/* The elements of two half vectors by turns. */
+#if CLA_LANES == 16
+#define interleave(a, b)                                                                                               \
+    (float16)((a).s0, (b).s0, (a).s1, (b).s1, (a).s2, (b).s2, (a).s3, (b).s3, (a).s4, (b).s4, (a).s5, (b).s5, (a).s6,   \
+              (b).s6, (a).s7, (b).s7)
+#elif CLA_LANES == 8
+#define interleave(a, b) (float8)((a).s0, (b).s0, (a).s1, (b).s1, (a).s2, (b).s2, (a).s3, (b).s3)
+#else
+#define interleave(a, b) (float4)((a).s0, (b).s0, (a).s1, (b).s1)
+#endif
+
 /* Turns a square of CLA_LANES x CLA_LANES: each round moves one bit of the row's number to the column's and back. */
 WIDE static inline void turn(vec_t square[CLA_LANES])
 {
@@ -93,10 +103,8 @@ WIDE static inline void turn(vec_t square[CLA_LANES])
         vec_t next[CLA_LANES];
 #pragma unroll
         for (int i = 0; i < CLA_LANES / 2; i++) {
-            next[2 * i].even = square[i].lo;
-            next[2 * i].odd = square[i + CLA_LANES / 2].lo;
-            next[2 * i + 1].even = square[i].hi;
-            next[2 * i + 1].odd = square[i + CLA_LANES / 2].hi;
+            next[2 * i] = interleave(square[i].lo, square[i + CLA_LANES / 2].lo);
+            next[2 * i + 1] = interleave(square[i].hi, square[i + CLA_LANES / 2].hi);
         }
 #pragma unroll
         for (int i = 0; i < CLA_LANES; i++)
@@ -142,11 +150,11 @@ WIDE static void turn_input(vec_t *turned, __global const query_t *input, long4 
 }
 
 /*
- * sums[CLA_BLOCK][CLA_VECTORS] (+)= weights . turned over `depth` elements, for `count` features (1 to CLA_BLOCK) whose
+ * sums[CLA_BLOCK][CLA_VECTORS] += weights . turned over `depth` elements, for `count` features (1 to CLA_BLOCK) whose
  * weights lie `stride` floats apart. Those past `count` repeat the last one, and are not stored later.
  */
 WIDE static inline void add_block(vec_t *sums, const vec_t *turned, WEIGHT_SPACE const float *weights, long stride, int depth,
-                                  int count, int first)
+                                  int count)
 {
     vec_t sum[CLA_BLOCK][CLA_VECTORS];
     WEIGHT_SPACE const float *row[CLA_BLOCK];
@@ -169,10 +177,8 @@ WIDE static inline void add_block(vec_t *sums, const vec_t *turned, WEIGHT_SPACE
 #pragma unroll
     for (int n = 0; n < CLA_BLOCK; n++) {
 #pragma unroll
-        for (int v = 0; v < CLA_VECTORS; v++) {
-            const int at = n * CLA_VECTORS + v;
-            sums[at] = first ? sum[n][v] : sums[at] + sum[n][v];
-        }
+        for (int v = 0; v < CLA_VECTORS; v++)
+            sums[n * CLA_VECTORS + v] += sum[n][v];
     }
 }
 
@@ -210,7 +216,24 @@ WIDE static void store_tile(const vec_t *sums, __global const value_t *bias, lon
     }
 }
 
-/* The whole of `rows` rows from row i0 on (1 to CLA_FEW) and `count` features from n0 on, with the elements in lanes. */
+/* sum[FEW_ROWS][4] += elements [k, k + count) of the rows times those of the features, count being 1 to CLA_LANES. */
+WIDE static inline void add_elements(vec_t *sum, __global const key_t *const *feature, __global const query_t *const *row,
+                                     int k, int count)
+{
+    vec_t elements[FEW_ROWS];
+#pragma unroll
+    for (int r = 0; r < FEW_ROWS; r++)
+        elements[r] = load_some_input(row[r] + k, count);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+        const vec_t w = load_some_weight(feature[c] + k, count);
+#pragma unroll
+        for (int r = 0; r < FEW_ROWS; r++)
+            sum[r * 4 + c] += w * elements[r];
+    }
+}
+
+/* The whole of `rows` rows from row i0 on and `count` features from n0 on, with the elements in lanes. */
 WIDE static void few_rows(__global const query_t *input, long4 input_view, __global const key_t *weight, long4 weight_view,
                           __global const value_t *bias, long4 bias_view, __global output_t *output, long4 output_view, int b,
                           int i0, int rows, int n0, int count, int in_features)
@@ -235,19 +258,11 @@ WIDE static void few_rows(__global const query_t *input, long4 input_view, __glo
                 for (int s = 0; s < CLA_LANES; s++)
                     sum[s] = (vec_t)(0.0f);
                 const int k1 = min(k0 + RUN * CLA_LANES, in_features);
-                for (int k = k0; k < k1; k += CLA_LANES) {
-                    vec_t elements[FEW_ROWS];
-#pragma unroll
-                    for (int r = 0; r < FEW_ROWS; r++)
-                        elements[r] = load_some_input(row[r] + k, k1 - k);
-#pragma unroll
-                    for (int c = 0; c < 4; c++) {
-                        const vec_t w = load_some_weight(feature[c] + k, k1 - k);
-#pragma unroll
-                        for (int r = 0; r < FEW_ROWS; r++)
-                            sum[r * 4 + c] += w * elements[r];
-                    }
-                }
+                int k = k0;
+                for (; k + CLA_LANES <= k1; k += CLA_LANES)
+                    add_elements(sum, feature, row, k, CLA_LANES);
+                if (k < k1)
+                    add_elements(sum, feature, row, k, k1 - k);
 #pragma unroll
                 for (int s = 0; s < CLA_LANES; s++)
                     total[s] += sum[s];
@@ -289,9 +304,11 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
     const int b = (int)row_group.x;
 
     const int rest = rows - rows / ROWS * ROWS;
-    const int few = rest <= CLA_FEW ? rest : 0;
+    const int few = rest <= ROWS / 2 ? rest : 0;
     const int many = rows - few;
 
+    for (int s = 0; s < (many + ROWS - 1) / ROWS * features * CLA_VECTORS; s++)
+        sums[s] = (vec_t)(0.0f);
     for (int k0 = 0; k0 < in_features && many > 0; k0 += CLA_DEPTH) {
         const int depth = min(CLA_DEPTH, in_features - k0);
         __global const key_t *first_weight = weight + view_row(weight_view, 0, 0, n0) + k0;
@@ -311,7 +328,7 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
             turn_input(turned, input, input_view, b, i0 + i, min(ROWS, many - i), k0, depth);
             for (int n = 0; n < count; n += CLA_BLOCK)
                 add_block(tile_sums + n * CLA_VECTORS, turned, weights + n * stride, stride, depth,
-                          min(CLA_BLOCK, count - n), k0 == 0);
+                          min(CLA_BLOCK, count - n));
         }
     }
     for (int i = 0; i < many; i += ROWS)

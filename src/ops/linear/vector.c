@@ -21,9 +21,6 @@ static const struct block {
  */
 enum { DEPTH = 256, MOST_FEATURES = 256, MOST_TILES = 4 };
 
-/* Rows that are better multiplied with elements in lanes. */
-enum { FEW = 8 };
-
 /* Groups a compute unit, so that all of them are busy to the end. */
 enum { GROUPS_A_UNIT = 4 };
 
@@ -77,7 +74,6 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     cla_option(&options, "CLA_DEPTH", DEPTH);
     cla_option(&options, "CLA_FEATURES", MOST_FEATURES);
     cla_option(&options, "CLA_TILES", MOST_TILES);
-    cla_option(&options, "CLA_FEW", FEW);
     clattn_status status = cla_plan_add_step(plan, "linear_vector.cl", options.data, "linear_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
