@@ -62,6 +62,9 @@
 #define WIDE
 #endif
 
+/* A function of its own: inlined into one another, the loops below compete for registers, and the innermost one spills. */
+#define APART WIDE __attribute__((noinline))
+
 #define uvec_t CLA_JOIN(uint, CLA_LANES)
 #define as_uvec CLA_JOIN(as_uint, CLA_LANES)
 
@@ -131,7 +134,7 @@ DEFINE_LOAD_SOME(weight, key)
  * turned[depth][CLA_VECTORS] of `rows` rows (1 to ROWS) from row i0, and of their elements from k0. Lanes past `rows` repeat the
  * last one, and are not stored later.
  */
-WIDE static void turn_input(vec_t *turned, __global const query_t *input, long4 view, int b, int i0, int rows, int k0, int depth)
+APART static void turn_input(vec_t *turned, __global const query_t *input, long4 view, int b, int i0, int rows, int k0, int depth)
 {
     for (int v = 0; v < CLA_VECTORS; v++) {
         for (int d = 0; d < depth; d += CLA_LANES) {
@@ -149,11 +152,25 @@ WIDE static void turn_input(vec_t *turned, __global const query_t *input, long4 
     }
 }
 
+#if CLA_KEY_TYPE != 0
+/* wide[count][CLA_DEPTH]: `depth` elements of as many features, which lie `stride` apart. */
+APART static void widen(float *wide, __global const key_t *weight, long stride, int depth, int count)
+{
+    for (int n = 0; n < count; n++) {
+        int d = 0;
+        for (; d + CLA_LANES <= depth; d += CLA_LANES)
+            vec_store(load_vec_weight(weight + n * stride + d), wide + n * CLA_DEPTH + d);
+        if (d < depth)
+            vec_store(load_some_weight(weight + n * stride + d, depth - d), wide + n * CLA_DEPTH + d);
+    }
+}
+#endif
+
 /*
  * sums[CLA_BLOCK][CLA_VECTORS] += weights . turned over `depth` elements, for `count` features (1 to CLA_BLOCK) whose
  * weights lie `stride` floats apart. Those past `count` repeat the last one, and are not stored later.
  */
-WIDE static inline void add_block(vec_t *sums, const vec_t *turned, WEIGHT_SPACE const float *weights, long stride, int depth,
+APART static void add_block(vec_t *sums, const vec_t *turned, WEIGHT_SPACE const float *weights, long stride, int depth,
                                   int count)
 {
     vec_t sum[CLA_BLOCK][CLA_VECTORS];
@@ -192,7 +209,7 @@ static inline float bias_of(__global const value_t *bias, long4 view, int n)
 }
 
 /* Writes the sums of `rows` rows from row i0 and `count` features from n0, turned back, with the bias. */
-WIDE static void store_tile(const vec_t *sums, __global const value_t *bias, long4 bias_view, __global output_t *output,
+APART static void store_tile(const vec_t *sums, __global const value_t *bias, long4 bias_view, __global output_t *output,
                             long4 output_view, int b, int i0, int rows, int n0, int count)
 {
     for (int n = 0; n < count; n += CLA_LANES) {
@@ -217,7 +234,7 @@ WIDE static void store_tile(const vec_t *sums, __global const value_t *bias, lon
 }
 
 /* sum[FEW_ROWS][4] += elements [k, k + count) of the rows times those of the features, count being 1 to CLA_LANES. */
-WIDE static inline void add_elements(vec_t *sum, __global const key_t *const *feature, __global const query_t *const *row,
+WIDE static inline __attribute__((always_inline)) void add_elements(vec_t *sum, __global const key_t *const *feature, __global const query_t *const *row,
                                      int k, int count)
 {
     vec_t elements[FEW_ROWS];
@@ -234,7 +251,7 @@ WIDE static inline void add_elements(vec_t *sum, __global const key_t *const *fe
 }
 
 /* The whole of `rows` rows from row i0 on and `count` features from n0 on, with the elements in lanes. */
-WIDE static void few_rows(__global const query_t *input, long4 input_view, __global const key_t *weight, long4 weight_view,
+APART static void few_rows(__global const query_t *input, long4 input_view, __global const key_t *weight, long4 weight_view,
                           __global const value_t *bias, long4 bias_view, __global output_t *output, long4 output_view, int b,
                           int i0, int rows, int n0, int count, int in_features)
 {
@@ -316,10 +333,7 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
         __global const float *weights = first_weight;
         const long stride = weight_view.w;
 #else
-        for (int n = 0; n < count; n++) {
-            for (int d = 0; d < depth; d += CLA_LANES)
-                vec_store(load_some_weight(first_weight + n * weight_view.w + d, depth - d), wide + n * CLA_DEPTH + d);
-        }
+        widen(wide, first_weight, weight_view.w, depth, count);
         const float *weights = wide;
         const long stride = CLA_DEPTH;
 #endif

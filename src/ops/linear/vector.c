@@ -16,10 +16,11 @@ static const struct block {
 };
 
 /*
- * Elements a chunk, so that a turned tile and the rows of a register block share a first-level cache of 48 KiB; the
- * most features and tiles a group, so that the sums and a chunk of the weights share a second-level one of 1 MiB.
+ * Elements a chunk, so that a turned tile (24 KiB of 48 rows) and the rows of a register block (4 KiB) share a
+ * first-level cache of 32 KiB; the most features and tiles a group, so that the sums (192 KiB) and a chunk of the
+ * weights (128 KiB) share a second-level one of 512 KiB.
  */
-enum { DEPTH = 256, MOST_FEATURES = 256, MOST_TILES = 4 };
+enum { DEPTH = 128, MOST_FEATURES = 256, MOST_TILES = 4 };
 
 /* Groups a compute unit, so that all of them are busy to the end. */
 enum { GROUPS_A_UNIT = 4 };
