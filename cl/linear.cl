@@ -43,8 +43,8 @@ linear(__global const query_t *input, long4 input_view, __global const key_t *we
 
     float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
     for (int k0 = 0; k0 < depth; k0 += CLA_CHUNK) {
-        stage_query(rows, input, input_view, batch, 0, i0, length, k0, in_features, item, length, out_features);
-        stage_key(columns, weight, weight_view, one, 0, n0, out_features, k0, in_features, item, length, out_features);
+        stage_query(rows, input, input_view, &batch, 0, i0, length, k0, in_features, item, length, out_features);
+        stage_key(columns, weight, weight_view, &one, 0, n0, out_features, k0, in_features, item, length, out_features);
         barrier(CLK_LOCAL_MEM_FENCE);
         block_product(sum, rows, columns, min(CLA_CHUNK, in_features - k0), x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
