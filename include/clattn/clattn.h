@@ -6,6 +6,7 @@
  *
  *   base.h       the rules for all functions, status, errors, devices, contexts, tensors, buffers, plans
  *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
+ *   cache.h      the key/value cache: appends new keys and values, linear, circular or paged
  *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
  *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes
  *   layer.h      what stands around it: the linear projection
@@ -15,6 +16,7 @@
 
 #include <clattn/attention.h>
 #include <clattn/base.h>
+#include <clattn/cache.h>
 #include <clattn/position.h>
 #include <clattn/layer.h>
 #include <clattn/primitive.h>

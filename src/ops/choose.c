@@ -11,7 +11,7 @@ enum { MAX_VARIANTS = 16 };
 
 static const char *type_string(const struct cla_problem *problem)
 {
-    static const enum cla_operand by_weight[] = {CLA_QUERY, CLA_INPUT, CLA_VALUE, CLA_PARTS, CLA_SCORES};
+    static const enum cla_operand by_weight[] = {CLA_QUERY, CLA_INPUT, CLA_KEY, CLA_VALUE, CLA_PARTS, CLA_SCORES};
     for (size_t i = 0; i < sizeof by_weight / sizeof *by_weight; i++) {
         if (problem->tensor[by_weight[i]].present)
             return clattn_dtype_string(problem->tensor[by_weight[i]].dtype);

@@ -150,6 +150,15 @@ void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem
     optional_operand(step, &used, CLA_SINKS);
 }
 
+size_t cla_row_group(const struct cla_device *device, int64_t pieces)
+{
+    size_t most = device->info.device_class == CLATTN_DEVICE_CLASS_CPU ? 1 : 256;
+    size_t size = 1;
+    while ((int64_t)size < pieces && 2 * size <= most && 2 * size <= device->info.max_work_group)
+        size *= 2;
+    return size;
+}
+
 int64_t cla_heads_per_kv(const struct cla_problem *problem)
 {
     return problem->kv_heads == 0 ? 1 : problem->q_heads / problem->kv_heads;

@@ -49,6 +49,12 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
 /* The arguments of CLA_SEMANTICS_PARAMS for a kernel that `uses` the same as its options say. */
 void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem, unsigned uses);
 
+/*
+ * Work-items that share a row: a power of two, at most what the device allows and what covers `pieces` of the row; one
+ * on a CPU, where more would only share the same vector unit.
+ */
+size_t cla_row_group(const struct cla_device *device, int64_t pieces);
+
 /* Query heads a key/value head. */
 int64_t cla_heads_per_kv(const struct cla_problem *problem);
 

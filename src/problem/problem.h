@@ -8,6 +8,7 @@
 #define CLA_PROBLEM_PROBLEM_H
 
 #include <clattn/attention.h>
+#include <clattn/cache.h>
 #include <clattn/position.h>
 #include <clattn/layer.h>
 #include <clattn/primitive.h>
@@ -83,10 +84,10 @@ struct cla_tensor {
 struct cla_problem {
     enum cla_operation operation;
     int64_t batch;
-    int64_t q_heads; /* softmax, merge: heads */
+    int64_t q_heads; /* softmax, merge: heads; append: kv_heads */
     int64_t kv_heads;
-    int64_t q_len;
-    int64_t kv_len;    /* merge: parts */
+    int64_t q_len;     /* append: length */
+    int64_t kv_len;    /* merge: parts; append: capacity */
     int64_t head_dim;  /* 0 where the operation has none */
     int64_t value_dim; /* 0 where the operation has none */
     struct cla_tensor tensor[CLA_NUM_OPERANDS];
@@ -138,6 +139,7 @@ clattn_status cla_problem_from_softmax(const clattn_softmax_desc *desc, struct c
 clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *desc, struct cla_problem *problem,
                                             clattn_error *error);
 clattn_status cla_problem_from_merge(const clattn_merge_desc *desc, struct cla_problem *problem, clattn_error *error);
+clattn_status cla_problem_from_append(const clattn_append_desc *desc, struct cla_problem *problem, clattn_error *error);
 
 /* q_len is the length, and head_dim the width of sinusoidal encoding, whose q_heads is 1. There are no keys. */
 clattn_status cla_problem_from_rotary(const clattn_rotary_desc *desc, struct cla_problem *problem, clattn_error *error);

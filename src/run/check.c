@@ -17,7 +17,9 @@ struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_ope
         break;
     case CLA_KEY:
     case CLA_VALUE:
-        if (problem->kv_cu_lengths != CLATTN_LENGTHS_NONE)
+        if (problem->operation == CLA_OP_APPEND) /* the new ones */
+            tensor.extent[2] = run->q_len;
+        else if (problem->kv_cu_lengths != CLATTN_LENGTHS_NONE)
             tensor.extent[2] = run->kv_total;
         else if (problem->kv_storage == CLATTN_STORAGE_LINEAR)
             tensor.extent[2] = run->kv_len;

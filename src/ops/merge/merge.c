@@ -16,16 +16,6 @@ static int lanes_for(const struct cla_device *device, int64_t value_dim)
     return lanes;
 }
 
-/* Work-items a row: one a vector on a GPU; one on a CPU, where more only share the same vector unit. */
-static size_t group_size(const struct cla_device *device, int64_t vectors)
-{
-    size_t most = device->info.device_class == CLATTN_DEVICE_CLASS_CPU ? 1 : 256;
-    size_t size = 1;
-    while ((int64_t)size < vectors && 2 * size <= most && 2 * size <= device->info.max_work_group)
-        size *= 2;
-    return size;
-}
-
 static void add_partial(struct cla_step *step, const struct cla_problem *problem, const struct cla_partial *at)
 {
     if (at->in_workspace)
@@ -71,7 +61,7 @@ clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *ou
     const struct cla_device *device = &plan->context->device;
     const int lanes = lanes_for(device, plan->problem.value_dim);
     clattn_status status = CLATTN_ERROR_UNSUPPORTED;
-    for (size_t size = group_size(device, plan->problem.value_dim / lanes); size > 0; size /= 2) {
+    for (size_t size = cla_row_group(device, plan->problem.value_dim / lanes); size > 0; size /= 2) {
         status = add_with_group(plan, outputs, lse, split_keys, lanes, size, error);
         if (status == CLATTN_SUCCESS && name != NULL)
             cla_text_add(name, "w%zu", size);
