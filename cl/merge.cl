@@ -80,7 +80,13 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
     __global const float *logs = part_lse + view_row(part_lse_view, 0, b_h, i);
     const long to = query_row(output_view, &batch, h, i);
 
-    const float2 all = largest_and_sum(logs, part_lse_view.y, parts);
+    float2 all = largest_and_sum(logs, part_lse_view.y, parts);
+#if CLA_SINKS /* one of the parts has the sink in it, unless there is none */
+    if (exists && parts == 0) {
+        all.x = sink(h, CLA_SEMANTICS);
+        all.y = all.x > -FLT_MAX ? 1.0f : 0.0f;
+    }
+#endif
     const float inverse = all.y == 0.0f ? 0.0f : 1.0f / all.y;
 
     for (int c0 = item * CLA_LANES; c0 < vectors_end; c0 += CLA_BLOCK * step) {

@@ -85,9 +85,9 @@ struct cla_partial {
 
 /*
  * The step that merges the parts into CLA_OUTPUT and, where the problem has it, CLA_LSE. There are as many parts as the
- * run's kv_len cut every `split_keys`: none, where it is 0, gives an output of 0 and an lse of -inf. A part whose lse
- * is -inf may have any output. Rows of the parts are not packed where those of the output are. `name`, unless NULL,
- * receives the tile's name.
+ * run's kv_len cut every `split_keys`: none, where it is 0, gives an output of 0 and an lse of -inf or of the sink. A
+ * part whose lse is -inf may have any output; one part has the sink in it, if there is one. Rows of the parts are not
+ * packed where those of the output are. `name`, unless NULL, receives the tile's name.
  */
 clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *lse,
                                  int64_t split_keys, struct cla_text *name, clattn_error *error);

@@ -247,7 +247,10 @@ static void attend_part(const struct harness *harness, clattn_plan *plan, const 
     harness_check(clattn_attention_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "a part");
 }
 
-/* Keys cut at `parts` - 1 places that are nowhere regular, so that some parts are empty and some see nothing. */
+/*
+ * Keys cut at `parts` - 1 places that are nowhere regular, so that some parts are empty and some see nothing. Where the
+ * problem has sinks, the last part has them, and the others do without.
+ */
 static void merge_attention(const struct harness *harness, const char *problem, int64_t parts)
 {
     struct test_case c;
@@ -260,7 +263,10 @@ static void merge_attention(const struct harness *harness, const char *problem, 
     assert_true(case_from_problem(problem, &c));
     assert_true(arrays_init(&arrays, &c));
     harness_buffers_create(harness, &arrays, &buffers);
+    struct test_case without = c;
+    without.desc.sinks = 0;
     clattn_plan *plan = harness_plan(harness, &c, NULL);
+    clattn_plan *plan_without = harness_plan(harness, &without, NULL);
     clattn_attention_args whole = harness_args(plan, &arrays, &buffers);
     const struct merge_case sizes = {
         c.desc.batch,        c.desc.q_heads,      c.q_len, oracle_value_dim(&c.desc), parts,
@@ -273,7 +279,7 @@ static void merge_attention(const struct harness *harness, const char *problem, 
         int64_t left = c.kv_len - first;
         int64_t count = k + 1 == parts ? left : (int64_t)(case_random(&seed) % 40);
         count = count < left ? count : left;
-        attend_part(harness, plan, &arrays, &whole, k, first, count, &scene);
+        attend_part(harness, k + 1 == parts ? plan : plan_without, &arrays, &whole, k, first, count, &scene);
         first += count;
     }
     scene.args.output = whole.output;
@@ -287,6 +293,7 @@ static void merge_attention(const struct harness *harness, const char *problem, 
         fail_msg("%s in %d parts: %s", problem, (int)parts, result.message);
     close_scene(&scene);
     clattn_plan_release(plan);
+    clattn_plan_release(plan_without);
     harness_buffers_release(&buffers);
     arrays_free(&arrays);
 }
@@ -297,6 +304,31 @@ static void parts_of_attention_are_the_whole(void **state)
         merge_attention(*state, "b2h4g2q5k160d40:f32:causal@100:lse", parts);
     merge_attention(*state, "b1h2q3k200d64v72:f16:lse", 5);
     merge_attention(*state, "b1h2q3k200d64:bf16:window=20,3@90:lse", 4);
+    merge_attention(*state, "b2h4g2q3k120d32:f32:sinks:lse", 3);
+    merge_attention(*state, "b1h2q2k60d16:f32:causal@-1:sinks:lse", 6); /* the first row sees its sink alone */
+}
+
+/* Variants that split the keys and merge have no part then, and the sink all the same. */
+static void without_keys_the_sink_is_left(void **state)
+{
+    for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
+        struct test_case c;
+        struct arrays arrays;
+        char message[600];
+        assert_true(case_from_problem("b2h4g2q1k8192d64:f32:sinks:lse", &c));
+        c.kv_len = 0;
+        assert_true(arrays_init(&arrays, &c));
+        clattn_plan *plan = harness_plan(*state, &c, clattn_attention_variant(n));
+        if (!harness_run(*state, plan, &arrays, message))
+            fail_msg("%s: %s", clattn_plan_name(plan), message);
+        struct oracle_operands operands = arrays_operands(&arrays);
+        struct compare_result result = compare_attention(&operands, arrays_at(&arrays, ARRAY_OUTPUT),
+                                                         arrays_at(&arrays, ARRAY_LSE), NULL, 1, true, false);
+        if (!result.passed)
+            fail_msg("%s: %s", clattn_plan_name(plan), result.message);
+        clattn_plan_release(plan);
+        arrays_free(&arrays);
+    }
 }
 
 /* ---- refusals ------------------------------------------------------------------------------------------------- */
@@ -402,9 +434,13 @@ static void empty_merges_succeed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merge_is_right),          cmocka_unit_test(nan_reaches_what_it_should),
-        cmocka_unit_test(lse_is_optional),         cmocka_unit_test(parts_of_attention_are_the_whole),
-        cmocka_unit_test(descriptors_are_refused), cmocka_unit_test(runs_are_refused),
+        cmocka_unit_test(merge_is_right),
+        cmocka_unit_test(nan_reaches_what_it_should),
+        cmocka_unit_test(lse_is_optional),
+        cmocka_unit_test(parts_of_attention_are_the_whole),
+        cmocka_unit_test(without_keys_the_sink_is_left),
+        cmocka_unit_test(descriptors_are_refused),
+        cmocka_unit_test(runs_are_refused),
         cmocka_unit_test(empty_merges_succeed),
     };
 

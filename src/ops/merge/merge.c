@@ -4,8 +4,8 @@
 #include "ops/variant.h"
 #include "util/size.h"
 
-/* Places for packed queries. */
-#define USES (CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES)
+/* Places for packed queries, sinks for runs without keys. */
+#define USES (CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_SINKS)
 
 /* The widest vectors that the device likes and that leave few columns over; always at least 4, which exp2.cl needs. */
 static int lanes_for(const struct cla_device *device, int64_t value_dim)
