@@ -12,7 +12,7 @@
 
 size_t tensor_element_size(const struct tensor *t)
 {
-    return t->layout.dtype == CLATTN_F32 ? 4 : 2;
+    return clattn_dtype_size(t->layout.dtype);
 }
 
 struct tensor tensor_make(clattn_dtype dtype, int64_t b, int64_t h, int64_t rows, int64_t columns, int64_t padding)

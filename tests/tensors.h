@@ -10,7 +10,7 @@
 
 struct tensor {
     int64_t extent[4];
-    clattn_layout layout; /* of F32, F16 or BF16 */
+    clattn_layout layout; /* of F32, F16 or BF16; BOOL where its elements are neither filled nor put or got */
     int64_t strides[4];   /* the layout's, dense ones filled in */
     size_t bytes;         /* with room on both sides */
     unsigned char *data;

@@ -9,7 +9,7 @@
  *   cache.h      the key/value cache: appends new keys and values, linear, circular or paged
  *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
  *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes
- *   layer.h      what stands around it: the linear projection
+ *   layer.h      what stands around it: the linear projection, the multi-head layer
  */
 #ifndef CLATTN_CLATTN_H
 #define CLATTN_CLATTN_H

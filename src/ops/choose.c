@@ -54,12 +54,6 @@ static clattn_status explain(clattn_plan *plan, const struct cla_variant *varian
     return name.failed || description.failed ? no_memory(error) : CLATTN_SUCCESS;
 }
 
-/* True where a run has nothing to compute whatever its lengths: no kernel is needed. */
-static bool is_empty(const struct cla_problem *problem)
-{
-    return problem->batch == 0 || problem->q_heads == 0 || problem->q_len == 0;
-}
-
 /* Tries one variant. A status other than success comes with the reason in `why`. */
 static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *variant, struct cla_text *tile,
                                  clattn_error *why)
@@ -69,8 +63,8 @@ static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *va
     if (variant->accepts != NULL && !variant->accepts(&plan->problem, &plan->context->device, &reason))
         status = cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "%s", reason.data != NULL ? reason.data : "out of memory");
     cla_text_free(&reason);
-    if (status != CLATTN_SUCCESS || is_empty(&plan->problem))
-        return status;
+    if (status != CLATTN_SUCCESS || cla_run_is_empty(&plan->problem, plan->problem.q_len))
+        return status; /* with nothing to compute whatever the lengths, no kernel is needed */
     status = variant->add_steps(plan, tile, why);
     if (status == CLATTN_SUCCESS)
         status = cla_plan_warm_up(plan, why);

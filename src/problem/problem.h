@@ -58,6 +58,16 @@ enum cla_operand {
     CLA_CONTEXT,     /* layer */
     CLA_WEIGHT,      /* linear */
     CLA_BIAS,        /* linear */
+    CLA_W_Q,         /* layer, from here on */
+    CLA_W_K,
+    CLA_W_V,
+    CLA_W_O,
+    CLA_W_QKV,
+    CLA_B_Q,
+    CLA_B_K,
+    CLA_B_V,
+    CLA_B_O,
+    CLA_B_QKV,
     CLA_NUM_OPERANDS
 };
 
@@ -124,6 +134,8 @@ struct cla_problem {
     int64_t columns;     /* of the grid of tokens; 0: one dimension */
     double row_scale;    /* of positions, in two dimensions of rows */
     double column_scale; /* 0 in one dimension */
+
+    clattn_layer_inputs layer_inputs; /* layer */
 };
 
 /*
@@ -150,6 +162,24 @@ clattn_status cla_problem_from_sinusoidal(const clattn_sinusoidal_desc *desc, st
  * tensors are CLA_INPUT, CLA_WEIGHT, CLA_OUTPUT and, where there is one, CLA_BIAS, [1, 1, 1, out_features].
  */
 clattn_status cla_problem_from_linear(const clattn_linear_desc *desc, struct cla_problem *problem, clattn_error *error);
+
+/* The projections of a layer. With packed weights the first one is for query, key and value, and the next two are not.
+ */
+enum cla_projection { CLA_PROJECT_QUERY, CLA_PROJECT_KEY, CLA_PROJECT_VALUE, CLA_PROJECT_OUTPUT, CLA_NUM_PROJECTIONS };
+
+/*
+ * A layer and its parts. `whole` is attention's problem with the layer's operands in place of query, key, value and
+ * output. The parts pass to one another: what the projections of query, key and value write, attention reads, and what
+ * it writes, the last one reads.
+ */
+struct cla_layer_problem {
+    struct cla_problem whole;
+    struct cla_problem attention;
+    struct cla_problem projection[CLA_NUM_PROJECTIONS]; /* linear; zero where there is none */
+};
+
+clattn_status cla_problem_from_layer(const clattn_layer_desc *desc, struct cla_layer_problem *problem,
+                                     clattn_error *error);
 
 /* The problem string of attention.h, for any operation ("softmax b1h8q512k512", ...). As snprintf. */
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size);

@@ -47,6 +47,16 @@ const char *cla_operand_string(enum cla_operand operand)
         [CLA_CONTEXT] = "context",
         [CLA_WEIGHT] = "weight",
         [CLA_BIAS] = "bias",
+        [CLA_W_Q] = "w_q",
+        [CLA_W_K] = "w_k",
+        [CLA_W_V] = "w_v",
+        [CLA_W_O] = "w_o",
+        [CLA_W_QKV] = "w_qkv",
+        [CLA_B_Q] = "b_q",
+        [CLA_B_K] = "b_k",
+        [CLA_B_V] = "b_v",
+        [CLA_B_O] = "b_o",
+        [CLA_B_QKV] = "b_qkv",
     };
     return names[operand];
 }

@@ -5,6 +5,11 @@
 #include "util/size.h"
 #include <string.h>
 
+bool cla_run_is_empty(const struct cla_problem *problem, int64_t q_len)
+{
+    return problem->batch == 0 || problem->q_heads == 0 || q_len == 0;
+}
+
 struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, const struct cla_run *run)
 {
     struct cla_tensor tensor = problem->tensor[operand];
@@ -17,6 +22,7 @@ struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_ope
         break;
     case CLA_KEY:
     case CLA_VALUE:
+    case CLA_CONTEXT:
         if (problem->operation == CLA_OP_APPEND) /* the new ones */
             tensor.extent[2] = run->q_len;
         else if (problem->kv_cu_lengths != CLATTN_LENGTHS_NONE)
@@ -231,7 +237,7 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
                         "kv_len is %lld: expected the plan's %lld, the capacity of the circular cache",
                         (long long)run->kv_len, (long long)problem->kv_len);
     CLA_TRY(check_offset(problem, run, error));
-    if (problem->batch == 0 || problem->q_heads == 0 || run->q_len == 0)
+    if (cla_run_is_empty(problem, run->q_len))
         return CLATTN_SUCCESS;
     struct placed placed[CLA_NUM_OPERANDS];
     memset(placed, 0, sizeof placed);

@@ -152,6 +152,46 @@ static clattn_status enqueue_steps(clattn_plan *plan, cl_command_queue queue, co
     return CLATTN_SUCCESS;
 }
 
+static clattn_buffer place_in(clattn_buffer buffer, size_t bytes)
+{
+    buffer.offset += bytes;
+    return buffer;
+}
+
+/* The run of a part that goes with a checked run of the whole. */
+static struct cla_run run_of_part(const struct cla_part *part, const struct cla_run *whole)
+{
+    struct cla_run run = *whole;
+    if (part->length != CLA_PART_AS_WHOLE) {
+        run.q_len = part->length == CLA_PART_Q_LEN ? whole->q_len : whole->kv_len;
+        run.kv_len = 0;
+    }
+    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+        const struct cla_link *link = &part->link[o];
+        if (!part->plan->problem.tensor[o].present)
+            run.buffer[o] = (clattn_buffer){0};
+        else
+            run.buffer[o] = link->in_workspace ? place_in(whole->workspace, link->place) : whole->buffer[link->operand];
+    }
+    run.workspace = place_in(whole->workspace, part->workspace);
+    return run;
+}
+
+/* The steps of a plan, or of its parts. The parts are this plan's alone, so its lock is theirs. */
+static clattn_status enqueue_plan(clattn_plan *plan, cl_command_queue queue, const struct cla_run *run,
+                                  struct chain *chain, bool want_event, clattn_error *error)
+{
+    if (plan->parts == NULL || cla_run_is_empty(&plan->problem, run->q_len))
+        return enqueue_steps(plan, queue, run, chain, want_event, error);
+    for (size_t i = 0; i < plan->num_parts; i++) {
+        const struct cla_part *part = &plan->parts[i];
+        const struct cla_run part_run = run_of_part(part, run);
+        bool last = i + 1 == plan->num_parts;
+        CLA_TRY(enqueue_steps(part->plan, queue, &part_run, chain, want_event && last, error));
+    }
+    return CLATTN_SUCCESS;
+}
+
 static clattn_status check_queue(const clattn_plan *plan, cl_command_queue queue, bool *out_of_order,
                                  clattn_error *error)
 {
@@ -208,7 +248,7 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
     CLA_TRY(make_workspace(plan, &run, &owned, error));
 
     pthread_mutex_lock(&plan->lock);
-    clattn_status status = enqueue_steps(plan, queue, &run, &chain, event != NULL, error);
+    clattn_status status = enqueue_plan(plan, queue, &run, &chain, event != NULL, error);
     pthread_mutex_unlock(&plan->lock);
 
     if (owned != NULL)

@@ -35,6 +35,11 @@ void cla_plan_clear(clattn_plan *plan)
     plan->num_steps = 0;
     plan->constants = NULL;
     plan->num_constants = 0;
+    for (size_t i = 0; i < plan->num_parts; i++)
+        cla_plan_release(plan->parts[i].plan);
+    free(plan->parts);
+    plan->parts = NULL;
+    plan->num_parts = 0;
     plan->workspace_size = 0;
 }
 
@@ -131,6 +136,20 @@ clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *dat
     if (code != CL_SUCCESS)
         return cla_fail_cl(error, code, "clCreateBuffer (constant)");
     plan->constants[plan->num_constants++] = *constant;
+    return CLATTN_SUCCESS;
+}
+
+clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla_part **part, clattn_error *error)
+{
+    struct cla_part *parts = realloc(plan->parts, (plan->num_parts + 1) * sizeof *parts);
+    if (parts == NULL)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the parts of a plan");
+    plan->parts = parts;
+    *part = &parts[plan->num_parts++];
+    memset(*part, 0, sizeof **part);
+    (*part)->plan = made;
+    for (int o = 0; o < CLA_NUM_OPERANDS; o++)
+        (*part)->link[o].operand = (enum cla_operand)o;
     return CLATTN_SUCCESS;
 }
 

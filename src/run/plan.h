@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The plan: a problem, the strings that explain the choice, and a list of steps. A step is one kernel launch: the
- * kernel, how many work-groups follow from the lengths of a run, and where each argument comes from. Whoever adds a
- * step says what is fixed and what a run fills in; the executor knows nothing else, so every operation and every
- * algorithm is the same to it. Every kernel is launched in one dimension: other dimensions of the index space have
- * limits as low as 65 535 groups on some devices.
+ * The plan: a problem, the strings that explain the choice, and a list of steps, or of plans. A step is one kernel
+ * launch: the kernel, how many work-groups follow from the lengths of a run, and where each argument comes from.
+ * Whoever adds a step says what is fixed and what a run fills in; the executor knows nothing else, so every operation
+ * and every algorithm is the same to it. Every kernel is launched in one dimension: other dimensions of the index space
+ * have limits as low as 65 535 groups on some devices.
  */
 #ifndef CLA_RUN_PLAN_H
 #define CLA_RUN_PLAN_H
@@ -68,6 +68,28 @@ struct cla_step {
     struct cla_arg args[CLA_MAX_ARGS];
 };
 
+/* Which length of a run is q_len to a plan within a plan. */
+enum cla_part_length {
+    CLA_PART_AS_WHOLE, /* both lengths pass */
+    CLA_PART_Q_LEN,    /* the other is 0 */
+    CLA_PART_KV_LEN
+};
+
+/* Where an operand of a plan within a plan comes from. */
+struct cla_link {
+    bool in_workspace;
+    enum cla_operand operand; /* of the whole */
+    size_t place;             /* bytes from the start of the whole's workspace */
+};
+
+/* A plan within a plan, owned by it and run by nobody else. */
+struct cla_part {
+    clattn_plan *plan;
+    enum cla_part_length length;
+    struct cla_link link[CLA_NUM_OPERANDS];
+    size_t workspace; /* bytes from the start of the whole's: where the part's own begins */
+};
+
 struct clattn_plan {
     clattn_context *context;
     struct cla_problem problem;
@@ -80,6 +102,8 @@ struct clattn_plan {
     size_t num_steps;
     cl_mem *constants; /* released with the steps */
     size_t num_constants;
+    struct cla_part *parts; /* not NULL: these run one after the other, there are no steps */
+    size_t num_parts;
     pthread_mutex_t lock; /* from the first argument set to the last step enqueued */
 };
 
@@ -119,6 +143,12 @@ clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t fir
 clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *data, cl_mem *constant,
                                 clattn_error *error);
 
+/*
+ * Adds a part, `made` by and from then on owned by the plan, whose operands are those of the same name until the caller
+ * says otherwise. It stays valid until the next one is added. On failure `made` stays the caller's.
+ */
+clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla_part **part, clattn_error *error);
+
 /* Append arguments to a step, in the order of the kernel's parameters. */
 void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand);
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
@@ -147,6 +177,9 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
  * touch, unchecked as they are, so that they meet no kernel.
  */
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error);
+
+/* Whether a run of these lengths has nothing to compute. */
+bool cla_run_is_empty(const struct cla_problem *problem, int64_t q_len);
 
 /* An operand with its extents cut to the lengths of a run, and the span that goes with them. */
 struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand,

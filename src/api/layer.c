@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The multi-head layer: validate, make the parts, run. */
+#include "ops/layer/layer.h"
+#include "api/entry.h"
+#include "util/error.h"
+
+clattn_status clattn_layer_plan_create(clattn_context *context, const clattn_layer_desc *desc, clattn_plan **plan,
+                                       clattn_error *error)
+{
+    struct cla_layer_problem problem;
+    CLA_TRY(cla_check_plan_create(context, desc, plan, error));
+    CLA_TRY(cla_problem_from_layer(desc, &problem, error));
+    return cla_layer_plan(context, &problem, desc->attention->variant, plan, error);
+}
+
+clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const clattn_layer_args *args,
+                               cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
+{
+    clattn_layer_args read;
+    CLA_TRY(cla_read_args(plan, CLA_OP_LAYER, args, &read, sizeof read, "clattn_layer_args", error));
+    struct cla_run run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    if (plan->problem.layer_inputs == CLATTN_LAYER_SELF)
+        run.kv_len = read.q_len;
+    if (plan->problem.layer_inputs == CLATTN_LAYER_KEY && read.kv_len != read.q_len)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "kv_len is %lld: expected q_len (%lld) with CLATTN_LAYER_KEY, every key needs a value",
+                        (long long)read.kv_len, (long long)read.q_len);
+    if (plan->problem.alignment == CLATTN_ALIGN_OFFSET)
+        run.offset = read.offset;
+    run.buffer[CLA_INPUT] = read.input;
+    run.buffer[CLA_CONTEXT] = read.context;
+    run.buffer[CLA_W_Q] = read.w_q;
+    run.buffer[CLA_W_K] = read.w_k;
+    run.buffer[CLA_W_V] = read.w_v;
+    run.buffer[CLA_W_O] = read.w_o;
+    run.buffer[CLA_W_QKV] = read.w_qkv;
+    run.buffer[CLA_B_Q] = read.b_q;
+    run.buffer[CLA_B_K] = read.b_k;
+    run.buffer[CLA_B_V] = read.b_v;
+    run.buffer[CLA_B_O] = read.b_o;
+    run.buffer[CLA_B_QKV] = read.b_qkv;
+    run.buffer[CLA_OUTPUT] = read.output;
+    run.buffer[CLA_MASK] = read.mask;
+    run.buffer[CLA_KV_LENGTHS] = read.kv_lengths;
+    run.buffer[CLA_LSE] = read.lse;
+    run.buffer[CLA_SCORES] = read.scores;
+    run.buffer[CLA_SINKS] = read.sinks;
+    run.buffer[CLA_ALIBI_SLOPES] = read.alibi_slopes;
+    run.buffer[CLA_RELATIVE_BIAS] = read.relative_bias;
+    run.workspace = read.workspace;
+    return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
+}
