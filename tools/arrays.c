@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const operand_names[NUM_OPERANDS] = {"query",      "key",    "value", "mask",
-                                                 "kv_lengths", "output", "lse",   "scores"};
+const char *const operand_names[NUM_ARRAYS] = {"query",  "key", "value",  "mask",     "kv_lengths",
+                                               "output", "lse", "scores", "past_key", "past_value"};
 
 bool arrays_has(const struct arrays *arrays, enum operand operand)
 {
@@ -36,6 +36,11 @@ static clattn_layout *layout_of(struct arrays *arrays, enum operand operand)
                                : NULL;
 }
 
+static enum array_form form_of(const struct arrays *arrays, enum operand operand)
+{
+    return operand == KEY || operand == VALUE ? arrays->kv_form : arrays->form;
+}
+
 /* Extents as attention.h gives them; fewer than four are at the front. Returns their number. */
 static int extents_of(const clattn_attention_desc *desc, enum operand operand, int64_t extent[4])
 {
@@ -58,7 +63,7 @@ void arrays_set_strides(struct arrays *arrays)
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
         clattn_layout *layout = layout_of(arrays, tensors[i]);
         memset(layout->strides, 0, sizeof layout->strides);
-        if (arrays->form == FORM_BHSD)
+        if (form_of(arrays, tensors[i]) == FORM_BHSD)
             continue;
         int64_t extent[4];
         extents_of(&arrays->desc, tensors[i], extent);
@@ -116,11 +121,11 @@ enum exit_code arrays_set_shape(struct arrays *arrays, enum operand operand)
         if (__builtin_mul_overflow(bytes, extent[i], &bytes))
             return fail(EXIT_FAILED, "%s has more elements than any memory", operand_names[operand]);
     array->bytes = (size_t)bytes;
-    if (layout_of(arrays, operand) != NULL && arrays->form != FORM_BHSD) {
+    if (layout_of(arrays, operand) != NULL && form_of(arrays, operand) != FORM_BHSD) {
         array->shape[1] = extent[2];
         array->shape[2] = extent[1];
     }
-    if (layout_of(arrays, operand) != NULL && arrays->form == FORM_PACKED) {
+    if (layout_of(arrays, operand) != NULL && form_of(arrays, operand) == FORM_PACKED) {
         array->shape[2] = extent[1] * extent[3];
         array->rank = 3;
     }
@@ -188,6 +193,36 @@ enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const ch
     return EXIT_DONE;
 }
 
+enum exit_code arrays_prepend(struct arrays *arrays, enum operand operand, enum operand past, int64_t extent[4])
+{
+    struct array *array = &arrays->array[operand];
+    struct array *before = &arrays->array[past];
+    char *read = array->data;
+    int64_t past_len = before->data != NULL ? before->shape[2] : 0, length = extent[2];
+    size_t row = (size_t)extent[3] * npy_type_size(array->file_type), past_rows = row * (size_t)past_len;
+    int64_t head_rows = form_of(arrays, operand) == FORM_BHSD ? length : 1; /* rows from a head to the next */
+    int64_t step = form_of(arrays, operand) == FORM_BHSD ? 1 : extent[1];   /* and from a key to the next */
+    array->bytes += before->bytes;                                          /* both are in memory: no overflow */
+    enum exit_code code = arrays_allocate(arrays, operand);
+    char *to = array->data;
+    for (int64_t b = 0; b < extent[0] && code == EXIT_DONE; b++)
+        for (int64_t h = 0; h < extent[1]; h++, to += row * (size_t)length) {
+            if (past_len > 0)
+                memcpy(to, (char *)before->data + past_rows * (size_t)(b * extent[1] + h), past_rows);
+            to += past_rows;
+            const char *from = read + row * (size_t)(b * extent[1] * length + h * head_rows);
+            for (int64_t j = 0; j < length; j++)
+                memcpy(to + row * (size_t)j, from + row * (size_t)(j * step), row);
+        }
+    free(read);
+    free(before->data);
+    before->data = NULL;
+    extent[2] = past_len + length;
+    array->rank = 4;
+    memcpy(array->shape, extent, sizeof array->shape);
+    return code;
+}
+
 enum exit_code arrays_convert(struct arrays *arrays, enum operand operand)
 {
     struct array *array = &arrays->array[operand];
@@ -225,7 +260,7 @@ enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, c
 
 void arrays_free(struct arrays *arrays)
 {
-    for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++) {
+    for (enum operand operand = QUERY; operand < NUM_ARRAYS; operand++) {
         free(arrays->array[operand].data);
         arrays->array[operand].data = NULL;
     }

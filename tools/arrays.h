@@ -11,9 +11,23 @@
 #include "npy.h"
 #include <clattn/attention.h>
 
-enum operand { QUERY, KEY, VALUE, MASK, KV_LENGTHS, OUTPUT, LSE, SCORES, NUM_OPERANDS };
+/* What the library takes, inputs first; from NUM_OPERANDS on, what files hold besides. */
+enum operand {
+    QUERY,
+    KEY,
+    VALUE,
+    MASK,
+    KV_LENGTHS,
+    OUTPUT,
+    LSE,
+    SCORES,
+    NUM_OPERANDS,
+    PAST_KEY = NUM_OPERANDS,
+    PAST_VALUE,
+    NUM_ARRAYS
+};
 
-extern const char *const operand_names[NUM_OPERANDS];
+extern const char *const operand_names[NUM_ARRAYS];
 
 /* How files hold query, key, value and output. */
 enum array_form {
@@ -32,18 +46,19 @@ struct array {
 
 struct arrays {
     clattn_attention_desc desc; /* what the arrays are operands of */
-    enum array_form form;
-    enum npy_type output_type; /* of the output's file: F32 or F16 */
-    struct array array[NUM_OPERANDS];
+    enum array_form form;       /* of query and output */
+    enum array_form kv_form;    /* of key and value */
+    enum npy_type output_type;  /* of the output's file: F32 or F16 */
+    struct array array[NUM_ARRAYS];
 };
 
 /* Whether the descriptor has such an operand. */
 bool arrays_has(const struct arrays *arrays, enum operand operand);
 
-/* From desc and form: sets the strides of query, key, value and output. */
+/* From desc and forms: sets the strides of query, key, value and output. */
 void arrays_set_strides(struct arrays *arrays);
 
-/* From desc and form: sets shape, file type and bytes of an operand. EXIT_FAILED where the bytes cannot be counted. */
+/* From desc and forms: sets shape, file type and bytes of an operand. EXIT_FAILED where the bytes cannot be counted. */
 enum exit_code arrays_set_shape(struct arrays *arrays, enum operand operand);
 
 /* Allocates the data of an operand whose bytes are known. */
@@ -57,6 +72,12 @@ enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint6
  * EXIT_BAD_FILE. File type, shape and data are then as the file has them.
  */
 enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, unsigned types);
+
+/*
+ * Key or value, being read, becomes [batch, heads, length, dim] whatever its form, with the rows of `past`, where that
+ * has data, before its own. `extent` has batch, heads, length and dim of what was read and gets the new length.
+ */
+enum exit_code arrays_prepend(struct arrays *arrays, enum operand operand, enum operand past, int64_t extent[4]);
 
 /* Brings floating-point data that was read into the type of the descriptor. */
 enum exit_code arrays_convert(struct arrays *arrays, enum operand operand);

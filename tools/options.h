@@ -11,7 +11,7 @@
 #include <clattn/attention.h>
 #include <popt.h>
 
-#define OPTION_MAX 40
+#define OPTION_MAX 48
 
 /* The `val` of --help in every table of options; others follow it. */
 #define OPTION_HELP 1

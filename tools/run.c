@@ -147,6 +147,9 @@ const struct command run_command = {
         "--kv-heads also [batch, length, heads * dim]. The number of query heads is a multiple of the key's. The\n"
         "computation is in the query's type, or --dtype's, and keys and values are converted to it.\n"
         "\n"
+        "With --past-key and --past-value the keys are the past, then those of -k: offsets, masks and lengths count\n"
+        "both. Past and present are [batch, heads, length, dim] in every layout.\n"
+        "\n"
         "ALIGN says where the first query stands among the keys: top-left, bottom-right (the last query at the last\n"
         "key), or a position. PROBLEM is batch, query heads, key/value heads, lengths and dim, then the type, then\n"
         "what else there is, in the manner of b1h32g8q512k2048d128v64:f16:causal:\n"
@@ -157,6 +160,8 @@ const struct command run_command = {
         "Output files appear when everything has succeeded, the verification too.\n",
     .examples = "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"
                 "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy --causal bottom-right --mask mask.npy --verify\n"
+                "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy --past-key pk.npy --past-value pv.npy \\\n"
+                "    --present-key pk2.npy --present-value pv2.npy --causal bottom-right\n"
                 "  clattn run --random b1h8q512k512d64:f32:causal --verify --time\n",
     .options = run_options,
     .run = run_main,

@@ -13,6 +13,10 @@ enum run_option {
     RUN_KEY,
     RUN_VALUE,
     RUN_OUTPUT,
+    RUN_PAST_KEY,
+    RUN_PAST_VALUE,
+    RUN_PRESENT_KEY,
+    RUN_PRESENT_VALUE,
     RUN_RANDOM,
     RUN_SEED,
     RUN_LAYOUT,
@@ -40,10 +44,11 @@ enum run_option {
 extern const struct poptOption run_options[];
 
 /* The operands that go to files. */
-#define RUN_OUTPUTS 3
+#define RUN_OUTPUTS 5
 struct run_output {
     enum operand operand;
     enum run_option option;
+    const char *name;
 };
 extern const struct run_output run_outputs[RUN_OUTPUTS];
 

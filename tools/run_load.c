@@ -54,6 +54,41 @@ static enum exit_code read_extents(const struct request *request, struct arrays 
     return EXIT_DONE;
 }
 
+/* What came before: [batch, heads, length, dim] like key or value as read, of `length` rows where that is not -1. */
+static enum exit_code load_past(const struct request *request, struct arrays *arrays, enum operand operand,
+                                const int64_t extent[4], int64_t length)
+{
+    const struct array *past = &arrays->array[operand];
+    enum operand what = operand == PAST_KEY ? KEY : VALUE;
+    enum run_option option = operand == PAST_KEY ? RUN_PAST_KEY : RUN_PAST_VALUE;
+    const int64_t *shape = past->shape;
+    TRY(arrays_read(arrays, operand, request->values.text[option], NPY_F32 | NPY_F16));
+    if (past->rank != 4 || shape[0] != extent[0] || shape[1] != extent[1] || shape[3] != extent[3])
+        return fail(EXIT_BAD_FILE,
+                    "%s: expected [%" PRId64 ", %" PRId64 ", length, %" PRId64 "] ([batch, heads, length, dim]), as %s",
+                    shown(request, arrays, operand, option), extent[0], extent[1], extent[3], operand_names[what]);
+    if (past->file_type != arrays->array[what].file_type)
+        return fail(EXIT_BAD_FILE, "%s: expected %s, as %s", shown(request, arrays, operand, option),
+                    npy_type_string(arrays->array[what].file_type), operand_names[what]);
+    if (length >= 0 && shape[2] != length)
+        return fail(EXIT_BAD_FILE, "%s: expected the length %" PRId64 ", as past_key",
+                    shown(request, arrays, operand, option), length);
+    return EXIT_DONE;
+}
+
+/* Keys and values as one run of rows each: what came before and what is new. */
+static enum exit_code join_past(const struct request *request, struct arrays *arrays, int64_t key[4], int64_t value[4])
+{
+    if (requested(request, RUN_PAST_KEY)) {
+        TRY(load_past(request, arrays, PAST_KEY, key, -1));
+        TRY(load_past(request, arrays, PAST_VALUE, value, arrays->array[PAST_KEY].shape[2]));
+    }
+    TRY(arrays_prepend(arrays, KEY, PAST_KEY, key));
+    TRY(arrays_prepend(arrays, VALUE, PAST_VALUE, value));
+    arrays->kv_form = FORM_BHSD;
+    return EXIT_DONE;
+}
+
 /* Query, key and value, and from them the extents and types of the descriptor. */
 static enum exit_code load_tensors(const struct request *request, struct arrays *arrays)
 {
@@ -65,7 +100,7 @@ static enum exit_code load_tensors(const struct request *request, struct arrays 
         TRY(read_extents(request, arrays, operand, options[operand],
                          operand == QUERY ? request->q_heads : request->kv_heads, extent[operand]));
     }
-    const int64_t *query = extent[QUERY], *key = extent[KEY], *value = extent[VALUE];
+    int64_t *query = extent[QUERY], *key = extent[KEY], *value = extent[VALUE];
     if (key[0] != query[0])
         return fail(EXIT_BAD_FILE, "%s: expected a batch of %" PRId64 ", as query has",
                     shown(request, arrays, KEY, RUN_KEY), query[0]);
@@ -79,6 +114,11 @@ static enum exit_code load_tensors(const struct request *request, struct arrays 
         return fail(EXIT_BAD_FILE,
                     "%s: expected batch %" PRId64 ", heads %" PRId64 " and length %" PRId64 ", as key has",
                     shown(request, arrays, VALUE, RUN_VALUE), key[0], key[1], key[2]);
+    if (arrays->array[QUERY].rank == 3)
+        arrays->form = arrays->kv_form = FORM_PACKED;
+    if (requested(request, RUN_PAST_KEY) || requested(request, RUN_PRESENT_KEY) ||
+        requested(request, RUN_PRESENT_VALUE))
+        TRY(join_past(request, arrays, key, value));
     desc->batch = query[0];
     desc->q_heads = query[1];
     desc->kv_heads = key[1];
@@ -91,8 +131,6 @@ static enum exit_code load_tensors(const struct request *request, struct arrays 
                          : arrays->output_type == NPY_F16 ? CLATTN_F16
                                                           : CLATTN_F32;
     desc->query.dtype = desc->key.dtype = desc->value.dtype = desc->output.dtype = dtype;
-    if (arrays->array[QUERY].rank == 3)
-        arrays->form = FORM_PACKED;
     for (enum operand operand = QUERY; operand <= VALUE; operand++)
         TRY(arrays_convert(arrays, operand));
     return EXIT_DONE;
@@ -146,11 +184,14 @@ static enum exit_code load_lengths(const struct request *request, struct arrays 
 enum exit_code run_load(const struct request *request, struct arrays *arrays)
 {
     arrays->desc = request->desc;
-    arrays->form = request->form;
-    if (request->made_up)
+    arrays->form = arrays->kv_form = request->form;
+    if (request->made_up) {
         arrays->output_type = arrays->desc.query.dtype == CLATTN_F16 ? NPY_F16 : NPY_F32;
-    else
+        if (requested(request, RUN_PRESENT_KEY) || requested(request, RUN_PRESENT_VALUE))
+            arrays->kv_form = FORM_BHSD;
+    } else {
         TRY(load_tensors(request, arrays));
+    }
     if (requested(request, RUN_MASK))
         TRY(load_mask(request, arrays));
     if (requested(request, RUN_KV_LENGTHS))

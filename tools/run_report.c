@@ -74,7 +74,7 @@ void run_summary(const struct request *request, const struct arrays *arrays, con
             continue;
         char shape[128];
         npy_describe(array->file_type, array->rank, array->shape, shape, sizeof shape);
-        note("%-8s  %s: %s", operand_names[output->operand], request->values.text[output->option], shape);
+        note("%-8s  %s: %s", output->name, request->values.text[output->option], shape);
     }
 }
 

@@ -18,6 +18,10 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('k', "key", RUN_KEY, "keys", "FILE"),
     TEXT_OPTION('v', "value", RUN_VALUE, "values", "FILE"),
     TEXT_OPTION('o', "output", RUN_OUTPUT, "where the result goes, in the query's type and form", "FILE"),
+    TEXT_OPTION('\0', "past-key", RUN_PAST_KEY, "keys before those of -k, [batch, heads, length, dim]", "FILE"),
+    TEXT_OPTION('\0', "past-value", RUN_PAST_VALUE, "values before those of -v", "FILE"),
+    TEXT_OPTION('\0', "present-key", RUN_PRESENT_KEY, "where all keys go, [batch, heads, length, dim]", "FILE"),
+    TEXT_OPTION('\0', "present-value", RUN_PRESENT_VALUE, "where all values go", "FILE"),
     TEXT_OPTION('\0', "random", RUN_RANDOM, "made-up arrays in place of -q, -k and -v", "PROBLEM"),
     TEXT_OPTION('\0', "seed", RUN_SEED, "which made-up arrays (default 0)", "N"),
     TEXT_OPTION('\0', "layout", RUN_LAYOUT, "order of 4-D arrays: bhsd (default) or bshd", "ORDER"),
@@ -44,7 +48,11 @@ const struct poptOption run_options[] = {
     POPT_TABLEEND,
 };
 
-const struct run_output run_outputs[RUN_OUTPUTS] = {{OUTPUT, RUN_OUTPUT}, {LSE, RUN_LSE}, {SCORES, RUN_SCORES}};
+const struct run_output run_outputs[RUN_OUTPUTS] = {{OUTPUT, RUN_OUTPUT, "output"},
+                                                    {LSE, RUN_LSE, "lse"},
+                                                    {SCORES, RUN_SCORES, "scores"},
+                                                    {KEY, RUN_PRESENT_KEY, "present_key"},
+                                                    {VALUE, RUN_PRESENT_VALUE, "present_value"}};
 
 static enum exit_code contradicts_problem(const struct request *request, enum run_option option, const char *name)
 {
@@ -63,11 +71,18 @@ static enum exit_code check_combinations(const struct request *request)
         return fail(EXIT_USAGE, "expected -q, -k and -v with a file each, or --random; see clattn run --help");
     if (requested(request, RUN_SEED) && !request->made_up)
         return fail(EXIT_USAGE, "--seed is given without --random");
-    if (!request->made_up && !requested(request, RUN_OUTPUT) && !requested(request, RUN_LSE) &&
-        !requested(request, RUN_SCORES) && !requested(request, RUN_VERIFY) && !requested(request, RUN_TIME) &&
-        !requested(request, RUN_JSON))
+    bool wanted = request->made_up || requested(request, RUN_VERIFY) || requested(request, RUN_TIME) ||
+                  requested(request, RUN_JSON);
+    for (int i = 0; i < RUN_OUTPUTS; i++)
+        wanted = wanted || requested(request, run_outputs[i].option);
+    if (!wanted)
         return fail(EXIT_USAGE, "nothing is to be done with the result: expected -o FILE, or at least one of --lse, "
-                                "--scores, --verify, --time and --json");
+                                "--scores, --present-key, --present-value, --verify, --time and --json");
+    bool past = requested(request, RUN_PAST_KEY);
+    if (past != requested(request, RUN_PAST_VALUE))
+        return fail(EXIT_USAGE, "--past-key and --past-value: expected both or neither");
+    if (past && request->made_up)
+        return fail(EXIT_USAGE, "--random excludes --past-key and --past-value");
     if (requested(request, RUN_Q_HEADS) != requested(request, RUN_KV_HEADS))
         return fail(EXIT_USAGE, "--q-heads and --kv-heads: expected both or neither");
     return EXIT_DONE;

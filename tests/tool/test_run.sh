@@ -151,6 +151,76 @@ ok run -q q3.npy -k k3.npy -v k3.npy --q-heads 6 --kv-heads 3 -o o.npy --verify
 says 'b2h6g3q5k14d4' err
 says "'shape': (2, 5, 24)" o.npy
 
+# ---- the keys and values that came before ----
+
+# The example above with its first key and value as the past: the same numbers, and the present is what k.npy was.
+# shellcheck disable=SC2059
+{
+    { header '<f4' '1, 1, 1, 2'; printf "$half$half"; } >q1.npy
+    { header '<f4' '1, 1, 2, 2'; printf "$one$two$three$four"; } >k1.npy
+    { header '<f4' '1, 1, 1, 2'; printf "$one$two"; } >past.npy
+    { header '<f4' '1, 1, 1, 2'; printf "$three$four"; } >new.npy
+    { header '<f4' '1, 1, 0, 2'; } >empty.npy
+}
+files='-q q1.npy -k new.npy -v new.npy --past-key past.npy --past-value past.npy -o o.npy --scale 1 --verify'
+run --present-key pk.npy --present-value pv.npy
+holds o.npy 2.76159416 3.76159416
+holds pk.npy 1 2 3 4
+holds pv.npy 1 2 3 4
+says "'shape': (1, 1, 2, 2)" pk.npy
+says 'present_key *pk.npy: float32 \[1, 1, 2, 2\]' err
+run --causal bottom-right --kv-lengths first.npy # offsets and lengths count both: the query stands at 0, sees one key
+holds o.npy 1 2
+run --causal 0
+holds o.npy 1 2
+run --mask second.npy
+holds o.npy 3 4
+files='-q q1.npy -k k1.npy -v k1.npy --past-key empty.npy --past-value empty.npy -o o.npy --scale 1 --verify'
+run --present-value pv.npy
+holds o.npy 2.76159416 3.76159416
+holds pv.npy 1 2 3 4
+ok run -q q1.npy -k k1.npy -v k1.npy --present-key pk.npy
+holds pk.npy 1 2 3 4
+ok run --random b1h1q2k3d2:bf16 --present-key pk.npy --present-value pv.npy --layout bshd
+says "'<f4', 'fortran_order': False, 'shape': (1, 1, 3, 2)" pv.npy
+
+# A step over a cache gives what one pass over all keys gives, in every form. Past and present are 4-D in each.
+ok run --random b2h3q2k5d4:f32 --present-key pk.npy --present-value pv.npy --seed 1
+ok run --random b2h3q2k2d4:f32 -o nq.npy --present-key nk.npy --present-value nv.npy --seed 2
+past='--past-key pk.npy --past-value pv.npy --causal bottom-right --verify'
+# shellcheck disable=SC2086
+ok run -q nq.npy -k nk.npy -v nv.npy $past -o o4.npy --present-key k4.npy --present-value v4.npy
+says 'b2h3q2k7d4:f32:causal' err
+ok run -q nq.npy -k k4.npy -v v4.npy -o o.npy --causal 5 --verify
+swapped() { # FILE SHAPE: [2, 3, 2, 4] of float32 with heads and positions swapped, under another shape
+    header '<f4' "$2"
+    for row in 0 2 4 1 3 5 6 8 10 7 9 11; do
+        tail -c +$((129 + 16 * row)) "$1" | head -c 16
+    done
+}
+same() { # FILE FILE: the same data, headers apart
+    checks=$((checks + 1))
+    tail -c 192 "$1" >data1
+    tail -c 192 "$2" | cmp data1 - || problem "$1 and $2 differ"
+}
+same o4.npy o.npy
+swapped o4.npy '2, 2, 3, 4' >expected.npy
+for shape in '2, 2, 3, 4' '2, 2, 12'; do
+    form='--q-heads 3 --kv-heads 3'
+    [ "$shape" = '2, 2, 12' ] || form='--layout bshd'
+    for name in nq nk nv; do
+        swapped $name.npy "$shape" >s$name.npy
+    done
+    rm -f o.npy kb.npy vb.npy
+    # shellcheck disable=SC2086
+    ok run -q snq.npy -k snk.npy -v snv.npy $past $form -o o.npy --present-key kb.npy --present-value vb.npy
+    says "'shape': ($shape)" o.npy
+    same expected.npy o.npy
+    checks=$((checks + 2))
+    cmp k4.npy kb.npy || problem "$form: another present key"
+    cmp v4.npy vb.npy || problem "$form: another present value"
+done
+
 # ---- outputs: all or none ----
 
 if [ -w /dev/full ]; then

@@ -16,7 +16,7 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help'; do
     says '^Exit codes:' out
     says 'CLATTN_DEVICE' out
 done
-for option in query key value output random seed layout q-heads kv-heads scale softcap causal window align mask \
+for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads scale softcap causal window align mask \
     kv-lengths lse scores scores-stage dtype kernel device verify time json; do
     "$clattn" run --help >out
     says "--$option" out
@@ -50,6 +50,9 @@ bad 2 'unexpected argument' extra
 bad 2 'given twice' --output p.npy
 bad 2 'both or neither' --q-heads 4
 bad 2 'both or neither' --kv-heads 2
+bad 2 'past-key and --past-value: expected both or neither' --past-key k.npy
+bad 2 'past-key and --past-value: expected both or neither' --past-value v.npy
+bad 2 'two outputs' --present-key o.npy
 bad 2 'divisor of --q-heads (5)' --q-heads 5 --kv-heads 2
 bad 2 'q-heads is 0: expected a whole number' --q-heads 0 --kv-heads 2
 bad 2 'scale is nan: expected a finite' --scale nan
@@ -94,6 +97,7 @@ refused 2 'softcap is 2: the problem' run --random b1h2q4k4d4:f32:softcap=3 --so
 refused 2 'q-heads is 4: the problem' run --random b1h2q4k4d4:f32 --q-heads 4 --kv-heads 4
 refused 2 'mask is m.npy: the problem' run --random b1h2q4k4d4:f32:mask=add --mask m.npy
 refused 2 'scores-stage is raw: the problem' run --random b1h2q4k4d4:f32:scores=weights --scores s --scores-stage raw
+refused 2 'random excludes --past-key' run --random b1h2q4k4d4:f32 --past-key k.npy --past-value v.npy
 refused 2 'seed is -1: expected' run --random b1h2q4k4d4:f32 --seed -1
 
 # ---- files ----
@@ -171,6 +175,20 @@ for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0 ''; do
 done
 zeros m.npy '|u1' '7,' 7
 bad 4 'expected bool, float16 or float32' --mask m.npy
+
+past() { # PATTERN KEY VALUE
+    bad 4 "$1" --past-key "$2" --past-value "$3"
+}
+zeros k16.npy '<f2' '1, 2, 7, 8' 224
+past 'k3.npy: past_key is float32 \[1, 3, 7, 8\]: expected \[1, 2, length, 8\]' k3.npy v.npy
+past 'kb.npy: past_key .*expected \[1, 2, length, 8\]' kb.npy v.npy
+past 'kd.npy: past_key .*expected \[1, 2, length, 8\]' kd.npy v.npy
+past 'k33.npy: past_key .*expected \[1, 2, length, 8\]' k33.npy v.npy
+past 'k16.npy: past_key is float16 .*expected float32, as key' k16.npy v.npy
+past 'k.npy: past_value is .*expected \[1, 2, length, 6\]' k.npy k.npy
+past 'v8.npy: past_value is .*expected the length 7, as past_key' k.npy v8.npy
+past 'absent.npy: cannot be read as past_key' absent.npy v.npy
+refused 1 'none/p.npy: cannot be written: No such' run -q q.npy -k k.npy -v v.npy --present-key none/p.npy
 
 { header '<i4' '1,'; printf '\010\000\000\000'; } >l.npy
 bad 4 'kv_lengths\[0\] is 8: expected 0 to 7' --kv-lengths l.npy
