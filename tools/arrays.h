@@ -18,6 +18,12 @@ enum operand {
     VALUE,
     MASK,
     KV_LENGTHS,
+    BLOCK_TABLE,
+    Q_CU_LENGTHS,
+    KV_CU_LENGTHS,
+    SINKS,
+    ALIBI_SLOPES,
+    RELATIVE_BIAS,
     OUTPUT,
     LSE,
     SCORES,
@@ -64,7 +70,10 @@ enum exit_code arrays_set_shape(struct arrays *arrays, enum operand operand);
 /* Allocates the data of an operand whose bytes are known. */
 enum exit_code arrays_allocate(struct arrays *arrays, enum operand operand);
 
-/* Allocates an input and fills it: normal numbers, half of a boolean mask true, lengths from 1 up. */
+/*
+ * Allocates an input and fills it: normal numbers, half of a boolean mask true, lengths from 1 up, blocks of a pool in
+ * no order, the slopes that ALiBi has for so many heads.
+ */
 enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint64_t seed);
 
 /*
@@ -81,6 +90,12 @@ enum exit_code arrays_prepend(struct arrays *arrays, enum operand operand, enum 
 
 /* Brings floating-point data that was read into the type of the descriptor. */
 enum exit_code arrays_convert(struct arrays *arrays, enum operand operand);
+
+/* Element `index` of an operand of whole numbers. */
+int64_t arrays_integer(const struct arrays *arrays, enum operand operand, int64_t index);
+
+/* The queries and the keys that batch `batch` has, by lengths and cumulative lengths. */
+void arrays_lengths(const struct arrays *arrays, int64_t batch, int64_t *q_len, int64_t *kv_len);
 
 /* Writes an operand to the open file of `path`. */
 enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, const char *path, int descriptor);

@@ -62,6 +62,12 @@ void launch_set_plan(struct launch *launch, clattn_plan *plan)
     args->value.mem = launch->buffer[VALUE];
     args->mask.mem = launch->buffer[MASK];
     args->kv_lengths.mem = launch->buffer[KV_LENGTHS];
+    args->block_table.mem = launch->buffer[BLOCK_TABLE];
+    args->q_cu_lengths.mem = launch->buffer[Q_CU_LENGTHS];
+    args->kv_cu_lengths.mem = launch->buffer[KV_CU_LENGTHS];
+    args->sinks.mem = launch->buffer[SINKS];
+    args->alibi_slopes.mem = launch->buffer[ALIBI_SLOPES];
+    args->relative_bias.mem = launch->buffer[RELATIVE_BIAS];
     args->output.mem = launch->buffer[OUTPUT];
     args->lse.mem = launch->buffer[LSE];
     args->scores.mem = launch->buffer[SCORES];
@@ -80,7 +86,9 @@ static enum exit_code enqueue(struct launch *launch)
 enum exit_code launch_run(struct launch *launch, struct arrays *arrays)
 {
     launch->started = true;
-    for (enum operand operand = QUERY; operand < OUTPUT; operand++) {
+    /* where queries are packed the outputs too, all 0: a run leaves rows of no sequence as they are */
+    enum operand end = arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE ? NUM_OPERANDS : OUTPUT;
+    for (enum operand operand = QUERY; operand < end; operand++) {
         const struct array *array = &arrays->array[operand];
         cl_int code = launch->buffer[operand] == NULL
                           ? CL_SUCCESS
@@ -147,16 +155,6 @@ void launch_release(struct launch *launch)
     memset(launch, 0, sizeof *launch);
 }
 
-/* Keys of a batch, as its length says. */
-static int64_t keys_of(const struct arrays *arrays, int64_t batch)
-{
-    const struct array *lengths = &arrays->array[KV_LENGTHS];
-    if (arrays->desc.kv_lengths == CLATTN_LENGTHS_NONE)
-        return arrays->desc.kv_len;
-    return lengths->file_type == NPY_I64 ? ((const int64_t *)lengths->data)[batch]
-                                         : ((const int32_t *)lengths->data)[batch];
-}
-
 /* The keys that a query at `position` sees, of `keys`. */
 static int64_t visible_keys(const clattn_attention_desc *desc, int64_t position, int64_t keys)
 {
@@ -176,15 +174,16 @@ double launch_flop(const struct arrays *arrays)
     const int64_t far = INT64_C(1) << 40; /* beyond any length that has memory, and far from overflow */
     double pairs = 0;
     for (int64_t b = 0; b < desc->batch && desc->q_heads > 0 && desc->q_len > 0; b++) {
-        int64_t keys = keys_of(arrays, b);
-        int64_t offset = desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT ? keys - desc->q_len
+        int64_t queries, keys;
+        arrays_lengths(arrays, b, &queries, &keys);
+        int64_t offset = desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT ? keys - queries
                          : desc->alignment == CLATTN_ALIGN_OFFSET     ? desc->offset
                                                                       : 0;
         offset = offset > far ? far : offset < -far ? -far : offset;
         if (!desc->causal && !desc->window)
-            pairs += (double)desc->q_len * (double)keys;
+            pairs += (double)queries * (double)keys;
         else
-            for (int64_t i = 0; i < desc->q_len; i++)
+            for (int64_t i = 0; i < queries; i++)
                 pairs += (double)visible_keys(desc, i + offset, keys);
     }
     int64_t value_dim = desc->value_dim > 0 ? desc->value_dim : desc->head_dim;

@@ -29,6 +29,14 @@ enum run_option {
     RUN_ALIGN,
     RUN_MASK,
     RUN_KV_LENGTHS,
+    RUN_Q_CU_LENGTHS,
+    RUN_KV_CU_LENGTHS,
+    RUN_BLOCK_TABLE,
+    RUN_KV_LEN,
+    RUN_CIRCULAR,
+    RUN_SINKS,
+    RUN_ALIBI,
+    RUN_RELATIVE_BIAS,
     RUN_LSE,
     RUN_SCORES,
     RUN_SCORES_STAGE,
@@ -61,7 +69,9 @@ struct request {
     int64_t q_heads, kv_heads; /* 0: not given */
     bool dtype_given;
     clattn_dtype dtype;
-    clattn_attention_desc desc; /* scale, softcap, alignment, causality, window, lse, scores stage, variant */
+    int64_t kv_len;             /* -1: not given */
+    clattn_attention_desc desc; /* scale, softcap, alignment, causality, window, lse, scores stage, variant, storage,
+                                   sinks, ALiBi; cumulative lengths are not NONE where there will be some */
 };
 
 /* Whether an option was given. */

@@ -27,10 +27,23 @@ enum exit_code run_verify(const struct request *request, const struct arrays *ar
         .value = array[VALUE].data,
         .mask = array[MASK].data,
         .kv_lengths = array[KV_LENGTHS].data,
+        .q_total = desc->q_total,
+        .kv_total = desc->kv_total,
+        .block_table = array[BLOCK_TABLE].data,
+        .q_cu_lengths = array[Q_CU_LENGTHS].data,
+        .kv_cu_lengths = array[KV_CU_LENGTHS].data,
+        .sinks = array[SINKS].data,
+        .alibi_slopes = array[ALIBI_SLOPES].data,
+        .relative_bias = array[RELATIVE_BIAS].data,
     };
     int64_t dims = desc->head_dim + (desc->value_dim > 0 ? desc->value_dim : desc->head_dim);
     double products = (double)desc->kv_len * (double)dims;
-    report->rows = desc->batch * desc->q_heads * desc->q_len;
+    report->rows = 0;
+    for (int64_t b = 0; b < desc->batch; b++) {
+        int64_t queries, keys;
+        arrays_lengths(arrays, b, &queries, &keys);
+        report->rows += desc->q_heads * queries;
+    }
     /* an odd step: lengths are often powers of two, and every position in them should come up */
     int64_t step = (int64_t)((double)report->rows * products / MOST_PRODUCTS);
     step = step < 1 ? 1 : step | 1;

@@ -13,6 +13,8 @@
         name, '\0', POPT_ARG_NONE, NULL, val, help, NULL                                                               \
     }
 
+#define EXPECTED_ALIGNMENT "expected top-left, bottom-right or the position of the first query among the keys"
+
 const struct poptOption run_options[] = {
     TEXT_OPTION('q', "query", RUN_QUERY, "queries, a .npy file of float32 or float16", "FILE"),
     TEXT_OPTION('k', "key", RUN_KEY, "keys", "FILE"),
@@ -31,9 +33,19 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "softcap", RUN_SOFTCAP, "scores become X tanh(score / X)", "X"),
     TEXT_OPTION('\0', "causal", RUN_CAUSAL, "a query sees no later key", "ALIGN"),
     TEXT_OPTION('\0', "window", RUN_WINDOW, "keys seen before and after a query's position, -1 for all", "L,R"),
-    TEXT_OPTION('\0', "align", RUN_ALIGN, "where the first query stands, for --window", "ALIGN"),
+    TEXT_OPTION('\0', "align", RUN_ALIGN, "where the first query stands, for what needs it", "ALIGN"),
     TEXT_OPTION('\0', "mask", RUN_MASK, "bool (true is seen) or float (added), broadcast from the right", "FILE"),
     TEXT_OPTION('\0', "kv-lengths", RUN_KV_LENGTHS, "keys of each batch, int32 or int64", "FILE"),
+    TEXT_OPTION('\0', "q-cu-lengths", RUN_Q_CU_LENGTHS, "packed queries: where each sequence begins, int32 or int64",
+                "FILE"),
+    TEXT_OPTION('\0', "kv-cu-lengths", RUN_KV_CU_LENGTHS, "the same for keys and values", "FILE"),
+    TEXT_OPTION('\0', "block-table", RUN_BLOCK_TABLE, "paged keys: blocks of each batch in the pool, int32", "FILE"),
+    TEXT_OPTION('\0', "kv-len", RUN_KV_LEN, "keys of a batch that is paged (default all of its blocks)", "N"),
+    FLAG_OPTION("circular", RUN_CIRCULAR, "keys and values are caches that --kv-lengths have been written to"),
+    TEXT_OPTION('\0', "sinks", RUN_SINKS, "logits that join the softmax, one a query head", "FILE"),
+    TEXT_OPTION('\0', "alibi", RUN_ALIBI, "slopes of ALiBi, one a query head; auto for the usual ones", "FILE"),
+    TEXT_OPTION('\0', "relative-bias", RUN_RELATIVE_BIAS, "added by distance, [heads, 2R + 1], -R to R keys away",
+                "FILE"),
     TEXT_OPTION('\0', "lse", RUN_LSE, "where the log-sum-exp goes", "FILE"),
     TEXT_OPTION('\0', "scores", RUN_SCORES, "where the scores go", "FILE"),
     TEXT_OPTION('\0', "scores-stage", RUN_SCORES_STAGE, "which scores: raw, softcap, masked or weights", "STAGE"),
@@ -139,6 +151,9 @@ static enum exit_code read_scores(struct request *request)
             return contradicts_problem(request, RUN_SOFTCAP, "--softcap");
         desc->softcap = number;
     }
+    if (requested(request, RUN_SINKS) && desc->sinks)
+        return contradicts_problem(request, RUN_SINKS, "--sinks");
+    desc->sinks = desc->sinks != 0 || requested(request, RUN_SINKS);
     desc->lse = desc->lse != 0 || requested(request, RUN_LSE);
     if (requested(request, RUN_SCORES_STAGE)) {
         static const char *const stages[] = {"raw", "softcap", "masked", "weights", NULL};
@@ -187,15 +202,59 @@ static enum exit_code read_band(struct request *request)
         if (desc->window && (left != desc->window_left || right != desc->window_right))
             return contradicts_problem(request, RUN_WINDOW, "--window");
         if (desc->alignment == CLATTN_ALIGN_NONE)
-            return fail(EXIT_USAGE, "--window is given without --align: expected top-left, bottom-right or the "
-                                    "position of the first query among the keys");
+            return fail(EXIT_USAGE, "--window is given without --align: " EXPECTED_ALIGNMENT);
         desc->window = 1;
         desc->window_left = left;
         desc->window_right = right;
     }
-    if (requested(request, RUN_ALIGN) && !desc->causal && !desc->window)
-        return fail(EXIT_USAGE, "--align is given without --window or --causal");
+    if (requested(request, RUN_ALIBI) && desc->alibi)
+        return contradicts_problem(request, RUN_ALIBI, "--alibi");
+    if (requested(request, RUN_RELATIVE_BIAS) && desc->relative_extent != 0)
+        return contradicts_problem(request, RUN_RELATIVE_BIAS, "--relative-bias");
+    desc->alibi = desc->alibi != 0 || requested(request, RUN_ALIBI);
+    bool biased = desc->alibi || desc->relative_extent != 0 || requested(request, RUN_RELATIVE_BIAS);
+    if (biased && desc->alignment == CLATTN_ALIGN_NONE)
+        return fail(EXIT_USAGE, "%s is given without --align or --causal: " EXPECTED_ALIGNMENT,
+                    requested(request, RUN_ALIBI) ? "--alibi" : "--relative-bias");
+    if (requested(request, RUN_ALIGN) && !desc->causal && !desc->window && !biased)
+        return fail(EXIT_USAGE, "--align is given without --window, --causal, --alibi or --relative-bias");
     return EXIT_DONE;
+}
+
+/* Where keys and values lie, how sequences are packed, and which of these go together with what. */
+static enum exit_code read_storage(struct request *request)
+{
+    clattn_attention_desc *desc = &request->desc;
+    bool paged = requested(request, RUN_BLOCK_TABLE), circular = requested(request, RUN_CIRCULAR);
+    if (request->made_up && (paged || requested(request, RUN_Q_CU_LENGTHS) || requested(request, RUN_KV_CU_LENGTHS)))
+        return fail(EXIT_USAGE, "--random excludes --block-table, --q-cu-lengths and --kv-cu-lengths: expected paged=, "
+                                "ragged=q, ragged=kv or ragged=qkv in the problem");
+    if (requested(request, RUN_Q_CU_LENGTHS))
+        desc->q_cu_lengths = CLATTN_LENGTHS_I32;
+    if (requested(request, RUN_KV_CU_LENGTHS))
+        desc->kv_cu_lengths = CLATTN_LENGTHS_I32;
+    if (circular + paged + (desc->kv_cu_lengths != CLATTN_LENGTHS_NONE) > 1)
+        return fail(EXIT_USAGE, "expected one of --block-table, --circular and --kv-cu-lengths");
+    if (circular && desc->kv_storage == CLATTN_STORAGE_PAGED)
+        return contradicts_problem(request, RUN_CIRCULAR, "--circular");
+    if (paged || circular)
+        desc->kv_storage = paged ? CLATTN_STORAGE_PAGED : CLATTN_STORAGE_CIRCULAR;
+    if (circular && !requested(request, RUN_KV_LENGTHS) && desc->kv_lengths == CLATTN_LENGTHS_NONE)
+        return fail(EXIT_USAGE, "--circular is given without --kv-lengths: expected how many keys each batch has had");
+    if (requested(request, RUN_KV_LENGTHS) && desc->kv_cu_lengths != CLATTN_LENGTHS_NONE)
+        return fail(EXIT_USAGE, "--kv-lengths is given with cumulative lengths of keys, which say the same");
+    if (requested(request, RUN_SCORES) && desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
+        return fail(EXIT_USAGE, "--scores is given with cumulative lengths of queries, which have none");
+    if (desc->kv_storage != CLATTN_STORAGE_LINEAR || desc->kv_cu_lengths != CLATTN_LENGTHS_NONE)
+        for (enum run_option option = RUN_PAST_KEY; option <= RUN_PRESENT_VALUE; option++)
+            if (requested(request, option))
+                return fail(EXIT_USAGE, "past and present are given with keys that are paged, circular or packed");
+    request->kv_len = -1;
+    if (!requested(request, RUN_KV_LEN))
+        return EXIT_DONE;
+    if (!paged)
+        return fail(EXIT_USAGE, "--kv-len is given without --block-table");
+    return parse_integer("--kv-len", request->values.text[RUN_KV_LEN], 0, INT32_MAX, &request->kv_len);
 }
 
 static enum exit_code read_types(struct request *request)
@@ -250,5 +309,6 @@ enum exit_code run_request(struct request *request)
     TRY(read_scores(request));
     TRY(read_band(request));
     TRY(read_types(request));
+    TRY(read_storage(request));
     return read_kernel(request);
 }

@@ -40,6 +40,14 @@ zeros() {
     } >"$1"
 }
 
+# whole NUMBERS...: as int32, each below 256
+whole() {
+    for number in "$@"; do
+        # shellcheck disable=SC2059
+        printf "\\$(printf %03o "$number")\\000\\000\\000"
+    done
+}
+
 # ok ARGUMENTS...: the tool succeeds. Its outputs stay in the files out and err.
 ok() {
     checks=$((checks + 1))

@@ -221,6 +221,92 @@ for shape in '2, 2, 3, 4' '2, 2, 12'; do
     cmp v4.npy vb.npy || problem "$form: another present value"
 done
 
+# ---- sinks and position biases ----
+
+# A sink of logit 0 adds 1 to the sum e^1.5 + e^3.5 = 37.59714103.
+zeros sinks.npy '<f4' '1,' 4
+zeros sinks4.npy '<f4' '4,' 16
+# shellcheck disable=SC2059
+{
+    { header '<f4' '1,'; printf "$two"; } >slopes.npy
+    { header '<f4' '1,'; printf '\000\000\200\073'; } >usual.npy # 2^-8, the slope of an only head
+    { header '<f2' '1, 3'; printf '\000\074\000\274\000\000'; } >bias.npy # 1 for the key before, -1 for the own, 0
+}
+files='-q q1.npy -k k1.npy -v k1.npy -o o.npy --scale 1 --verify'
+run --sinks sinks.npy --lse lse.npy
+holds o.npy 2.69004497 3.66413631
+holds lse.npy 3.65317821
+run --alibi slopes.npy --align bottom-right --scores s.npy --scores-stage masked
+holds s.npy -0.5 3.5
+holds o.npy 2.96402758 3.96402758
+run --alibi auto --align bottom-right --scores s.npy --scores-stage masked
+holds s.npy 1.49609375 3.5
+run --alibi usual.npy --align 1 --scores s.npy --scores-stage masked
+holds s.npy 1.49609375 3.5
+run --relative-bias bias.npy --causal bottom-right --lse lse.npy
+holds o.npy 2 3
+holds lse.npy 3.19314718
+
+# ---- keys in a pool of blocks, in a circle, packed ----
+
+nan='\000\000\300\177'
+# shellcheck disable=SC2059
+{
+    { header '<f4' '3, 1, 1, 2'; printf "$nan$nan$three$four$one$two"; } >pool.npy
+    { header '<i4' '1, 2'; whole 2 1; } >table.npy
+    { header '<i4' '1, 2'; whole 2 9; } >beyond.npy
+    { header '<f4' '1, 1, 2, 2'; printf "$three$four$one$two"; } >circle.npy
+    { header '<i4' '1,'; whole 3; } >third.npy
+    { header '<f4' '1, 1, 3, 2'; printf "$half$half$half$half$nan$nan"; } >rows.npy
+    { header '<f4' '1, 3, 2'; printf "$half$half$half$half$nan$nan"; } >rows3.npy
+    { header '<f4' '1, 1, 4, 2'; printf "$nan$nan$one$two$three$four$half$one"; } >keys.npy
+    { header '<f4' '1, 4, 2'; printf "$nan$nan$one$two$three$four$half$one"; } >keys3.npy
+    { header '<i4' '4,'; whole 0 1 1 2; } >qcu.npy
+    { header '<i4' '4,'; whole 1 3 3 4; } >kvcu.npy
+}
+files='-q q1.npy -k pool.npy -v pool.npy -o o.npy --scale 1 --verify'
+run --block-table table.npy
+holds o.npy 2.76159416 3.76159416
+says ':paged=1x3' err
+run --block-table table.npy --layout bshd --causal bottom-right
+holds o.npy 2.76159416 3.76159416
+run --block-table beyond.npy --kv-len 1
+holds o.npy 1 2
+run --block-table beyond.npy --kv-lengths first.npy
+holds o.npy 1 2
+refused 4 'beyond.npy: block_table\[0, 1\] is 9: expected 0 to 2, a block of key' \
+    run -q q1.npy -k pool.npy -v pool.npy --block-table beyond.npy --verify
+
+# Of three keys that came into a circle of two, the last is in the first row.
+files='-q q1.npy -k circle.npy -v circle.npy -o o.npy --scale 1 --verify --circular'
+run --kv-lengths third.npy --window 0,0 --align bottom-right
+holds o.npy 3 4
+run --kv-lengths third.npy --causal 0
+holds o.npy 1 2
+run --kv-lengths first.npy
+holds o.npy 3 4
+
+# Sequences of 1, 0 and 1 queries and 2, 0 and 1 keys; a row and a key before and after belong to none.
+files='-o o.npy --scale 1 --verify --q-cu-lengths qcu.npy --kv-cu-lengths kvcu.npy'
+run -q rows.npy -k keys.npy -v keys.npy --lse lse.npy --causal bottom-right
+holds o.npy 2.76159416 3.76159416 0.5 1 0 0
+holds lse.npy 3.62692801 0.75 0
+says "'shape': (1, 1, 3, 2)" o.npy
+says "'shape': (1, 3)" lse.npy
+says 'b3h1q1k2d2:f32:.*ragged=qkv@3,4' err
+run -q rows3.npy -k keys3.npy -v keys3.npy --q-heads 1 --kv-heads 1
+holds o.npy 2.76159416 3.76159416 0.5 1 0 0
+says "'shape': (1, 3, 2)" o.npy
+
+# ---- made-up problems with each of these ----
+
+for what in lengths:circular paged=5 paged=5x2:lengths ragged=q ragged=kv ragged=qkv@15,20:causal:lse sinks \
+    alibi@bottom-right relative=3@2:alibi@2:sinks:paged=4:ragged=q:mask=add; do
+    ok run --random "b3h4g2q9k13d8v5:f16:$what" --verify --json
+    says '"verified": true' out
+done
+ok run --random b2h4q9k13d8:f32:lengths --circular --sinks sinks4.npy --alibi auto --align 3 --verify
+
 # ---- outputs: all or none ----
 
 if [ -w /dev/full ]; then

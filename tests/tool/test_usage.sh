@@ -17,7 +17,7 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help'; do
     says 'CLATTN_DEVICE' out
 done
 for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads scale softcap causal window align mask \
-    kv-lengths lse scores scores-stage dtype kernel device verify time json; do
+    kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len circular sinks alibi relative-bias lse scores scores-stage dtype kernel device verify time json; do
     "$clattn" run --help >out
     says "--$option" out
 done
@@ -53,6 +53,18 @@ bad 2 'both or neither' --kv-heads 2
 bad 2 'past-key and --past-value: expected both or neither' --past-key k.npy
 bad 2 'past-key and --past-value: expected both or neither' --past-value v.npy
 bad 2 'two outputs' --present-key o.npy
+bad 2 'alibi is given without --align or --causal: expected top-left' --alibi auto
+bad 2 'relative-bias is given without --align' --relative-bias b.npy
+bad 2 'expected one of --block-table, --circular and --kv-cu-lengths' --block-table t.npy --circular --kv-lengths l.npy
+bad 2 'expected one of --block-table' --kv-cu-lengths c.npy --circular --kv-lengths l.npy
+bad 2 'circular is given without --kv-lengths' --circular
+bad 2 'kv-lengths is given with cumulative' --kv-cu-lengths c.npy --kv-lengths l.npy
+bad 2 'scores is given with cumulative' --q-cu-lengths c.npy --scores s.npy --scores-stage raw
+bad 2 'past and present are given with keys that are' --block-table t.npy --present-key p.npy
+bad 2 'past and present are given with keys that are' --circular --kv-lengths l.npy --past-key k.npy --past-value v.npy
+bad 2 'past and present are given with keys that are' --kv-cu-lengths c.npy --present-value p.npy
+bad 2 'kv-len is given without --block-table' --kv-len 3
+bad 2 'kv-len is -1: expected a whole number' --block-table t.npy --kv-len -1
 bad 2 'divisor of --q-heads (5)' --q-heads 5 --kv-heads 2
 bad 2 'q-heads is 0: expected a whole number' --q-heads 0 --kv-heads 2
 bad 2 'scale is nan: expected a finite' --scale nan
@@ -98,6 +110,15 @@ refused 2 'q-heads is 4: the problem' run --random b1h2q4k4d4:f32 --q-heads 4 --
 refused 2 'mask is m.npy: the problem' run --random b1h2q4k4d4:f32:mask=add --mask m.npy
 refused 2 'scores-stage is raw: the problem' run --random b1h2q4k4d4:f32:scores=weights --scores s --scores-stage raw
 refused 2 'random excludes --past-key' run --random b1h2q4k4d4:f32 --past-key k.npy --past-value v.npy
+refused 2 'random excludes --block-table' run --random b1h2q4k4d4:f32 --block-table t.npy
+refused 2 'random excludes .*expected .*ragged=q,' run --random b1h2q4k4d4:f32 --q-cu-lengths c.npy
+refused 2 'circular is given without --kv-lengths' run --random b1h2q4k4d4:f32 --circular
+refused 2 'circular is : the problem' run --random b1h2q4k4d4:f32:paged=2:lengths --circular
+refused 2 'sinks is s.npy: the problem' run --random b1h2q4k4d4:f32:sinks --sinks s.npy
+refused 2 'alibi is auto: the problem' run --random b1h2q4k4d4:f32:alibi@0 --alibi auto
+refused 2 'relative-bias is b.npy: the problem' run --random b1h2q4k4d4:f32:relative=2@0 --relative-bias b.npy
+refused 2 'past and present' run --random b1h2q4k4d4:f32:ragged=kv --present-key p.npy
+refused 2 'random: ' run --random b1h2q4k4d4:f32:paged=0
 refused 2 'seed is -1: expected' run --random b1h2q4k4d4:f32 --seed -1
 
 # ---- files ----
@@ -176,6 +197,62 @@ done
 zeros m.npy '|u1' '7,' 7
 bad 4 'expected bool, float16 or float32' --mask m.npy
 
+# ---- numbers for each head ----
+
+zeros n4.npy '<f4' '4,' 16
+zeros n2.npy '<f4' '2,' 8
+zeros n43.npy '<f4' '4, 3' 48
+zeros n44.npy '<f4' '4, 4' 64
+zeros n41.npy '<f4' '4, 1' 16
+bad 4 'n2.npy: sinks is float32 \[2\]: expected \[4\], a number for each query head' --sinks n2.npy
+bad 4 'n43.npy: sinks .*expected \[4\]' --sinks n43.npy
+bad 4 'k.npy: alibi_slopes .*expected \[4\]' --alibi k.npy --align 0
+bad 4 'automatic: cannot be read as alibi_slopes: No such file' --alibi automatic --align 0
+bad 4 'n44.npy: relative_bias is float32 \[4, 4\]: expected \[4, 2R + 1\]' --relative-bias n44.npy --align 0
+bad 4 'n41.npy: relative_bias .*R being 1 or more' --relative-bias n41.npy --align 0
+bad 4 'n4.npy: relative_bias .*expected \[4, 2R + 1\]' --relative-bias n4.npy --align 0
+
+# ---- packed sequences, blocks, circles ----
+
+cumulative() { # PATTERN OPTION NUMBERS...
+    pattern=$1
+    option=$2
+    shift 2
+    { header '<i4' "$#,"; whole "$@"; } >c.npy
+    # shellcheck disable=SC2086
+    bad 4 "$pattern" $option c.npy
+}
+cumulative 'c.npy: q_cu_lengths\[2\] is 3: expected 4, where the sequence begins, to 5, the length of query' \
+    '--kv-cu-lengths c.npy --q-cu-lengths' 0 4 3
+cumulative 'q_cu_lengths\[1\] is 6: expected 0, where the sequence begins, to 5' --q-cu-lengths 0 6
+cumulative 'kv_cu_lengths\[0\] is 8: expected 0 to 7, the length of key' --kv-cu-lengths 8 8
+cumulative 'kv_cu_lengths\[1\] is 1: expected 2, where' --kv-cu-lengths 2 1
+cumulative 'kv_cu_lengths is int32 \[3\]: expected \[2\], one more than the sequences' --kv-cu-lengths 0 1 2
+cumulative 'k.npy: key is float32 \[1, 2, 7, 8\]: expected a batch of 2, as query has' --q-cu-lengths 0 1 2
+zeros c0.npy '<i4' '0,' 0
+bad 4 'c0.npy: q_cu_lengths is int32 \[0\]: expected \[batch + 1\]' --q-cu-lengths c0.npy
+zeros c2.npy '<i4' '2, 2' 16
+bad 4 'c2.npy: kv_cu_lengths is int32 \[2, 2\]: expected \[batch + 1\]' --kv-cu-lengths c2.npy
+zeros c1.npy '<i8' '3,' 24
+zeros q2.npy '<f4' '2, 4, 5, 8' 1280
+refused 4 'q2.npy: query .*expected a batch of 1' run -q q2.npy -k kb.npy -v kb.npy -o o.npy --q-cu-lengths c1.npy
+refused 4 'kb.npy: key .*expected a batch of 1' run -q q2.npy -k kb.npy -v kb.npy -o o.npy --kv-cu-lengths c1.npy
+
+zeros t.npy '<i4' '1, 2' 8
+bad 4 't.npy: block_table .*--kv-len is 15; expected at most 14, blocks of 7 keys' --block-table t.npy --kv-len 15
+{ header '<i4' '1, 2'; whole 0 1; } >t.npy
+bad 4 't.npy: block_table\[0, 1\] is 1: expected 0 to 0, a block of key' --block-table t.npy
+{ header '<i4' '1, 2'; printf '\377\377\377\377\000\000\000\000'; } >t.npy
+bad 4 'block_table\[0, 0\] is -1: expected 0 to 0' --block-table t.npy --kv-len 1
+{ header '<i4' '1,'; whole 15; } >l.npy
+bad 4 'kv_lengths\[0\] is 15: expected 0 to 14, the keys of its blocks' --block-table t.npy --kv-lengths l.npy
+zeros t.npy '<i4' '2, 2' 16
+bad 4 't.npy: block_table is int32 \[2, 2\]: expected \[1, blocks\]' --block-table t.npy
+zeros t.npy '<i8' '1, 2' 16
+bad 4 'expected int32' --block-table t.npy
+{ header '<i8' '1,'; printf '\377\377\377\377\377\377\377\377'; } >l.npy
+bad 4 'kv_lengths\[0\] is -1: expected 0 or more' --kv-lengths l.npy --circular
+
 past() { # PATTERN KEY VALUE
     bad 4 "$1" --past-key "$2" --past-value "$3"
 }
@@ -193,7 +270,7 @@ refused 1 'none/p.npy: cannot be written: No such' run -q q.npy -k k.npy -v v.np
 { header '<i4' '1,'; printf '\010\000\000\000'; } >l.npy
 bad 4 'kv_lengths\[0\] is 8: expected 0 to 7' --kv-lengths l.npy
 { header '<i8' '1,'; printf '\377\377\377\377\377\377\377\377'; } >l.npy
-bad 4 'kv_lengths\[0\] is -1: expected 0 to 7' --kv-lengths l.npy
+bad 4 'kv_lengths\[0\] is -1: expected 0 or more' --kv-lengths l.npy
 zeros l.npy '<i4' '2,' 8
 bad 4 'kv_lengths is int32 \[2\]: expected the shape \[1\]' --kv-lengths l.npy
 zeros l.npy '<f4' '1,' 4
