@@ -90,6 +90,20 @@ static void an_operation_without_a_row_keeps_its_order(void **state)
         check(CLA_OP_SOFTMAX, classes[i], names, names, 3);
 }
 
+static void linear_has_an_order_too(void **state)
+{
+    static const char *const names[] = {"tiled", "vector"};
+    static const char *const on_cpu[] = {"vector", "tiled"};
+    (void)state;
+    check(CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 2);
+    check(CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_GPU, names, names, 2);
+    check(CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_MOBILE, names, names, 2);
+    for (size_t i = 0; i < cla_linear_registry.count; i++) /* each of them is ranked by a name that it has */
+        assert_true(strcmp(cla_linear_registry.variants[i]->name, names[0]) == 0 ||
+                    strcmp(cla_linear_registry.variants[i]->name, names[1]) == 0);
+    assert_int_equal(cla_linear_registry.count, 2);
+}
+
 static void what_is_not_there_is_passed_over(void **state)
 {
     static const char *const names[] = {"unfused"};
@@ -126,6 +140,7 @@ int main(void)
         cmocka_unit_test(few_queries_have_a_row_of_their_own),
         cmocka_unit_test(unknown_variants_come_last_as_they_come),
         cmocka_unit_test(an_operation_without_a_row_keeps_its_order),
+        cmocka_unit_test(linear_has_an_order_too),
         cmocka_unit_test(what_is_not_there_is_passed_over),
         cmocka_unit_test(the_registry_is_ranked_whole),
     };
