@@ -343,6 +343,12 @@ static double coarsest(const struct layer_scene *scene)
     return worst;
 }
 
+/* The first element of a tensor of F32; NULL where there is none. */
+static const float *first_float(const struct tensor *t)
+{
+    return t->data == NULL ? NULL : (const float *)(const void *)t->data + TENSOR_ROOM;
+}
+
 void layer_check(const struct layer_scene *scene)
 {
     const clattn_attention_desc *attention = &scene->attention;
@@ -380,6 +386,9 @@ void layer_check(const struct layer_scene *scene)
         operands.mask = t[LAYER_MASK].data + TENSOR_ROOM * tensor_element_size(&t[LAYER_MASK]);
     if (t[LAYER_LENGTHS].data != NULL)
         operands.kv_lengths = t[LAYER_LENGTHS].data + TENSOR_ROOM * sizeof(int32_t);
+    operands.sinks = first_float(&t[LAYER_SINKS]);
+    operands.alibi_slopes = first_float(&t[LAYER_ALIBI_SLOPES]);
+    operands.relative_bias = first_float(&t[LAYER_RELATIVE_BIAS]);
     assert_true(merged.value != NULL && merged.error != NULL && oracle_row_init(&row, &operands));
     for (int64_t b = 0; b < attention->batch; ++b)
         for (int64_t i = 0; i < q_len; ++i) {
