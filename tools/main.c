@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-extern const struct command devices_command, run_command;
+extern const struct command demo_command, devices_command, run_command;
 
-static const struct command *const commands[] = {&devices_command, &run_command};
+static const struct command *const commands[] = {&devices_command, &run_command, &demo_command};
 
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 

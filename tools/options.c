@@ -59,6 +59,11 @@ static enum exit_code parse_with(poptContext context, const struct command *comm
     if (val < -1)
         return fail(EXIT_USAGE, "%s: %s; see clattn %s --help", poptBadOption(context, POPT_BADOPTION_NOALIAS),
                     poptStrerror(val), command->name);
+    if (command->argument != NULL && poptPeekArg(context) != NULL) {
+        values->text[OPTION_ARGUMENT] = strdup(poptGetArg(context));
+        if (values->text[OPTION_ARGUMENT] == NULL)
+            return fail(EXIT_FAILED, "no memory for the command line");
+    }
     if (poptPeekArg(context) != NULL)
         return fail(EXIT_USAGE, "%s: unexpected argument; see clattn %s --help", poptPeekArg(context), command->name);
     return EXIT_DONE;
@@ -74,6 +79,10 @@ enum exit_code options_parse(const struct command *command, int argc, const char
     poptContext context = poptGetContext(NULL, argc, argv, command->options, 0);
     if (context == NULL)
         return fail(EXIT_FAILED, "no memory for the command line");
+    char usage[64];
+    snprintf(usage, sizeof usage, "%s%s[OPTION...]", command->argument != NULL ? command->argument : "",
+             command->argument != NULL ? " " : "");
+    poptSetOtherOptionHelp(context, usage);
     enum exit_code code = parse_with(context, command, values);
     *help = code == EXIT_DONE && values->text[OPTION_HELP] != NULL;
     if (*help)

@@ -13,14 +13,16 @@
 
 #define OPTION_MAX 48
 
-/* The `val` of --help in every table of options; others follow it. */
-#define OPTION_HELP 1
+/* The `val` of --help in every table of options; others follow it. Below is that of the argument. */
+#define OPTION_HELP     1
+#define OPTION_ARGUMENT 0
 
 struct command {
     const char *name;
     const char *summary;  /* a sentence without its full stop, in lower case */
     const char *details;  /* lines for --help, after the summary */
     const char *examples; /* command lines for --help, two spaces before each */
+    const char *argument; /* what the one argument that is no option is called; NULL: there is none */
     /* Ends with POPT_TABLEEND; has POPT_ARG_NONE and POPT_ARG_STRING only, no pointers, and a `val` below OPTION_MAX.
      */
     const struct poptOption *options;

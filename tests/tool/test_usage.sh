@@ -37,7 +37,7 @@ bad() {
 }
 
 refused 2 'expected a command'
-refused 2 'no command: expected one of these: devices, run' nonsense
+refused 2 'no command: expected one of these: devices, run, demo' nonsense
 refused 2 'unknown option' devices --nonsense
 refused 2 'unexpected argument' devices extra
 refused 2 'expected -q, -k and -v' run

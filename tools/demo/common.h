@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the demos share: a device, memory on it, a check, a picture. A demo is a function over struct demo; what it
+ * takes from here is given back when it is over.
+ */
+#ifndef TOOL_DEMO_COMMON_H
+#define TOOL_DEMO_COMMON_H
+
+#include "heatmap.h"
+#include "output.h"
+#include <clattn/clattn.h>
+
+struct demo {
+    clattn_context *context;
+    cl_command_queue queue; /* in order */
+    clattn_error error;
+    struct picture image; /* what the user gave; zeroed: nothing */
+
+    /* what is behind the functions below */
+    cl_mem buffers[64];
+    clattn_plan *plans[16];
+    int num_buffers, num_plans;
+    const char *path; /* of the picture to draw; NULL: none is wanted */
+    int descriptor;
+};
+
+/* A row of the table in demo.c. */
+struct demo_entry {
+    const char *name;
+    const char *summary; /* one line */
+    bool takes_image;
+    enum exit_code (*run)(struct demo *demo);
+};
+
+/* Leaves the enclosing function, which has a `demo`, where a call of the library with &demo->error fails. */
+#define CALL(call)                                                                                                     \
+    do {                                                                                                               \
+        if ((call) != CLATTN_SUCCESS)                                                                                  \
+            return fail_library(&demo->error);                                                                         \
+    } while (0)
+
+/* Where to put a plan that is to be released in the end. */
+clattn_plan **demo_plan(struct demo *demo);
+
+/* Memory of the device with a copy of `data`, or with zeros where that is NULL. */
+enum exit_code demo_buffer(struct demo *demo, const void *data, size_t bytes, clattn_buffer *buffer);
+
+/* Copies to the buffer and, when what was enqueued is done, from it. */
+enum exit_code demo_write(struct demo *demo, clattn_buffer buffer, const void *data, size_t bytes);
+enum exit_code demo_read(struct demo *demo, clattn_buffer buffer, void *data, size_t bytes);
+
+/* The same buffer from `bytes` further on. */
+clattn_buffer demo_at(clattn_buffer buffer, size_t bytes);
+
+/* Normal random numbers, the same for a stream every time. */
+void demo_normal(float *numbers, size_t count, float deviation, uint64_t stream);
+
+/* The largest |a - b|; infinite where there is a NaN. */
+double demo_difference(const float *a, const float *b, size_t count);
+
+/* Says what was found and what is allowed. EXIT_VERIFICATION where it is not found <= allowed. */
+enum exit_code demo_check(const char *what, double found, double allowed);
+
+/* Draws the picture, if one is wanted. */
+enum exit_code demo_picture(struct demo *demo, const struct heatmap *heatmap);
+
+/* The user's image, or where there is none a drawn scene of sun, house and trees, in this size. The caller frees it. */
+enum exit_code demo_image(const struct demo *demo, int width, int height, struct picture *picture);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The picture that demos look at where the user gives none: a house and two trees under the sun. */
+#include "demo/common.h"
+#include <math.h>
+
+/* The colour at (x, y), both from 0 to 1, y downwards. What is nearest comes first. */
+static colour scene(float x, float y)
+{
+    float hill = 0.66f + 0.03f * sinf(5 * x);
+    if (x > 0.44f && x < 0.52f && y > 0.58f && y < 0.75f)
+        return 0x6b4226; /* the door */
+    if (((x > 0.36f && x < 0.42f) || (x > 0.56f && x < 0.62f)) && y > 0.54f && y < 0.61f)
+        return 0xbfe3f5; /* windows */
+    if (x > 0.32f && x < 0.66f && y > 0.48f && y < 0.75f)
+        return 0xf3e3c3; /* walls */
+    if (y > 0.32f && y <= 0.48f && fabsf(x - 0.49f) < 0.22f * (y - 0.32f) / 0.16f)
+        return 0xb5322b; /* the roof */
+    if (hypotf(x - 0.15f, y - 0.46f) < 0.115f || hypotf(x - 0.86f, y - 0.50f) < 0.095f)
+        return 0x2e7d32; /* leaves */
+    if ((fabsf(x - 0.15f) < 0.022f && y > 0.5f && y < 0.74f) || (fabsf(x - 0.86f) < 0.018f && y > 0.5f && y < 0.76f))
+        return 0x6b4226; /* trunks */
+    if (hypotf(x - 0.82f, y - 0.17f) < 0.085f)
+        return 0xffd93b; /* the sun */
+    if (hypotf((x - 0.24f) / 1.9f, y - 0.17f) < 0.05f || hypotf((x - 0.32f) / 1.6f, y - 0.145f) < 0.055f)
+        return 0xffffff; /* a cloud */
+    if (y > hill && fabsf(x - 0.48f) < 0.04f + 0.35f * (y - 0.75f) && y > 0.75f)
+        return 0xcdb38b; /* the path */
+    if (y > hill)
+        return 0x8bc34a; /* grass */
+    return 0x64b5f6;     /* sky */
+}
+
+enum exit_code demo_image(const struct demo *demo, int width, int height, struct picture *picture)
+{
+    if (demo->image.pixels != NULL)
+        return picture_resize(&demo->image, width, height, picture);
+    struct picture fine; /* four times as many pixels each way: their means have smooth edges */
+    TRY(picture_create(&fine, 4 * width, 4 * height, COLOUR_WHITE));
+    for (int y = 0; y < fine.height; y++)
+        for (int x = 0; x < fine.width; x++)
+            picture_blend(&fine, x, y,
+                          scene(((float)x + 0.5f) / (float)fine.width, ((float)y + 0.5f) / (float)fine.height), 1);
+    enum exit_code code = picture_resize(&fine, width, height, picture);
+    picture_free(&fine);
+    return code;
+}
