@@ -19,8 +19,8 @@
 #define MOST_BAR     420 /* its height */
 
 #define INK      0x262626u
-#define EXCLUDED 0xc4c4c4u /* minus and plus infinity */
-#define NO_VALUE 0x787878u /* NaN */
+#define EXCLUDED 0xc4c4c4u /* minus infinity: taken out */
+#define NO_VALUE 0x787878u /* NaN and plus infinity */
 
 /*
  * Every 17th of the 256 colours of viridis, which is in the public domain (CC0); between them it is straight to within
@@ -170,8 +170,8 @@ static struct range range_of(const struct heatmap *heatmap)
         const struct heatmap_panel *panel = &heatmap->panels[i];
         for (int64_t j = 0; j < panel->rows * panel->columns && panel->values != NULL; j++) {
             float value = panel->values[j];
-            range.excluded = range.excluded || isinf(value);
-            range.no_value = range.no_value || isnan(value);
+            range.excluded = range.excluded || value == -INFINITY;
+            range.no_value = range.no_value || isnan(value) || value == INFINITY;
             if (isfinite(value)) {
                 range.least = fminf(range.least, value);
                 range.most = fmaxf(range.most, value);
@@ -202,7 +202,7 @@ static double round_step(double least)
 static void draw_cell(struct picture *picture, const struct range *range, float value, const int64_t area[4],
                       bool laid_over)
 {
-    colour ink = isnan(value) ? NO_VALUE : isinf(value) ? EXCLUDED : viridis(share_of(range, value));
+    colour ink = value == -INFINITY ? EXCLUDED : !isfinite(value) ? NO_VALUE : viridis(share_of(range, value));
     if (!laid_over) {
         picture_rectangle(picture, area[0], area[1], area[2], area[3], ink);
         return;
@@ -291,7 +291,7 @@ static void draw_bar(struct picture *picture, const struct range *range, int64_t
         bool shown;
         colour ink;
         const char *name;
-    } greys[] = {{range->excluded, EXCLUDED, "inf"}, {range->no_value, NO_VALUE, "NaN"}};
+    } greys[] = {{range->excluded, EXCLUDED, "-inf"}, {range->no_value, NO_VALUE, "NaN, inf"}};
     for (int i = 0; i < 2; i++)
         if (greys[i].shown) {
             y += 12;

@@ -83,25 +83,32 @@ static enum exit_code compute(struct run *run)
     return code;
 }
 
-static enum exit_code write_outputs(struct run *run, const int descriptor[RUN_OUTPUTS])
+/* The descriptors are those of run_outputs, then that of the heat map. */
+static enum exit_code write_outputs(struct run *run, const int descriptor[RUN_OUTPUTS + 1])
 {
     enum exit_code code = EXIT_DONE;
     for (int i = 0; i < RUN_OUTPUTS && code == EXIT_DONE; i++)
         if (requested(&run->request, run_outputs[i].option))
             code = arrays_write(&run->arrays, run_outputs[i].operand, run->request.values.text[run_outputs[i].option],
                                 descriptor[i]);
+    if (code == EXIT_DONE && requested(&run->request, RUN_HEATMAP))
+        code = run_heatmap_write(&run->request, &run->arrays, descriptor[RUN_OUTPUTS]);
     return code == EXIT_DONE ? outputs_commit(&run->outputs) : code;
 }
 
 static enum exit_code do_run(struct run *run)
 {
-    int descriptor[RUN_OUTPUTS];
+    int descriptor[RUN_OUTPUTS + 1];
     enum exit_code code = run_request(&run->request);
     if (code == EXIT_DONE)
         code = run_load(&run->request, &run->arrays);
+    if (code == EXIT_DONE && requested(&run->request, RUN_HEATMAP))
+        code = run_heatmap_check(&run->request, &run->arrays);
     for (int i = 0; i < RUN_OUTPUTS && code == EXIT_DONE; i++)
         if (requested(&run->request, run_outputs[i].option))
             code = outputs_open(&run->outputs, run->request.values.text[run_outputs[i].option], &descriptor[i]);
+    if (code == EXIT_DONE && requested(&run->request, RUN_HEATMAP))
+        code = outputs_open(&run->outputs, run->request.values.text[RUN_HEATMAP], &descriptor[RUN_OUTPUTS]);
     if (code == EXIT_DONE)
         code = prepare(run);
     if (code == EXIT_DONE)

@@ -40,6 +40,8 @@ enum run_option {
     RUN_LSE,
     RUN_SCORES,
     RUN_SCORES_STAGE,
+    RUN_HEATMAP,
+    RUN_HEATMAP_HEAD,
     RUN_DTYPE,
     RUN_KERNEL,
     RUN_DEVICE,
@@ -67,6 +69,7 @@ struct request {
     uint64_t seed;
     enum array_form form;
     int64_t q_heads, kv_heads; /* 0: not given */
+    int64_t heatmap_head;      /* read where it was given */
     bool dtype_given;
     clattn_dtype dtype;
     int64_t kv_len;             /* -1: not given */
@@ -85,6 +88,11 @@ enum exit_code run_request(struct request *request);
 
 /* Reads or describes the inputs: desc, shapes, and the data of files. Arrays that are made up have no data yet. */
 enum exit_code run_load(const struct request *request, struct arrays *arrays);
+
+/* For --heatmap: refuses what cannot be drawn, once the shapes are known; draws it; a line of the summary. */
+enum exit_code run_heatmap_check(const struct request *request, const struct arrays *arrays);
+enum exit_code run_heatmap_write(const struct request *request, const struct arrays *arrays, int descriptor);
+void run_heatmap_summary(const struct request *request, const struct arrays *arrays);
 
 /* What there is to say about a run. */
 struct report {

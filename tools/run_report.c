@@ -89,6 +89,8 @@ void run_summary(const struct request *request, const struct arrays *arrays, con
         npy_describe(array->file_type, array->rank, array->shape, shape, sizeof shape);
         note("%-8s  %s: %s", output->name, request->values.text[output->option], shape);
     }
+    if (requested(request, RUN_HEATMAP) && !(report->verified && !report->passed))
+        run_heatmap_summary(request, arrays);
 }
 
 static json_t *shapes(const struct arrays *arrays)

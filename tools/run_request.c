@@ -49,6 +49,8 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "lse", RUN_LSE, "where the log-sum-exp goes", "FILE"),
     TEXT_OPTION('\0', "scores", RUN_SCORES, "where the scores go", "FILE"),
     TEXT_OPTION('\0', "scores-stage", RUN_SCORES_STAGE, "which scores: raw, softcap, masked or weights", "STAGE"),
+    TEXT_OPTION('\0', "heatmap", RUN_HEATMAP, "where a picture of the weights goes, as PNG", "FILE"),
+    TEXT_OPTION('\0', "heatmap-head", RUN_HEATMAP_HEAD, "the one head to draw (default all)", "N"),
     TEXT_OPTION('\0', "dtype", RUN_DTYPE, "type to compute in: f32, f16 or bf16 (default the query's)", "TYPE"),
     TEXT_OPTION('\0', "kernel", RUN_KERNEL, "algorithm (default auto)", "NAME"),
     TEXT_OPTION('\0', "device", RUN_DEVICE, "gpu, cpu, accelerator, any, P:D or name=TEXT", "SPEC"),
@@ -84,17 +86,19 @@ static enum exit_code check_combinations(const struct request *request)
     if (requested(request, RUN_SEED) && !request->made_up)
         return fail(EXIT_USAGE, "--seed is given without --random");
     bool wanted = request->made_up || requested(request, RUN_VERIFY) || requested(request, RUN_TIME) ||
-                  requested(request, RUN_JSON);
+                  requested(request, RUN_JSON) || requested(request, RUN_HEATMAP);
     for (int i = 0; i < RUN_OUTPUTS; i++)
         wanted = wanted || requested(request, run_outputs[i].option);
     if (!wanted)
         return fail(EXIT_USAGE, "nothing is to be done with the result: expected -o FILE, or at least one of --lse, "
-                                "--scores, --present-key, --present-value, --verify, --time and --json");
+                                "--scores, --heatmap, --present-key, --present-value, --verify, --time and --json");
     bool past = requested(request, RUN_PAST_KEY);
     if (past != requested(request, RUN_PAST_VALUE))
         return fail(EXIT_USAGE, "--past-key and --past-value: expected both or neither");
     if (past && request->made_up)
         return fail(EXIT_USAGE, "--random excludes --past-key and --past-value");
+    if (requested(request, RUN_HEATMAP_HEAD) && !requested(request, RUN_HEATMAP))
+        return fail(EXIT_USAGE, "--heatmap-head is given without --heatmap FILE");
     if (requested(request, RUN_Q_HEADS) != requested(request, RUN_KV_HEADS))
         return fail(EXIT_USAGE, "--q-heads and --kv-heads: expected both or neither");
     return EXIT_DONE;
@@ -167,6 +171,11 @@ static enum exit_code read_scores(struct request *request)
     }
     if (requested(request, RUN_SCORES) && desc->scores_stage == CLATTN_SCORES_NONE)
         return fail(EXIT_USAGE, "--scores is given without --scores-stage: expected raw, softcap, masked or weights");
+    if (requested(request, RUN_HEATMAP) && desc->scores_stage == CLATTN_SCORES_NONE)
+        desc->scores_stage = CLATTN_SCORES_WEIGHTS;
+    if (requested(request, RUN_HEATMAP_HEAD))
+        return parse_integer("--heatmap-head", request->values.text[RUN_HEATMAP_HEAD], 0, INT32_MAX,
+                             &request->heatmap_head);
     return EXIT_DONE;
 }
 

@@ -100,5 +100,18 @@ holds() {
         END { exit bad }' || problem "$file: expected $*, found $(tr '\n' ' ' <found)"
 }
 
+# is_png FILE: the signature, a width and height over 100, and the end of a PNG file
+is_png() {
+    checks=$((checks + 1))
+    set -- "$1" "$(od -An -v -tu1 -N24 "$1" | tr -s ' \n' ' ')" "$(tail -c 8 "$1" | od -An -tx1 | tr -d ' \n')"
+    case $2 in
+    ' 137 80 78 71 13 10 26 10 0 0 0 13 73 72 68 82 '*) ;;
+    *) problem "$1 does not begin as a PNG: $2" ;;
+    esac
+    # shellcheck disable=SC2086
+    echo $2 | awk '{ exit !($19 * 256 + $20 > 100 && $23 * 256 + $24 > 100) }' || problem "$1 is too small: $2"
+    [ "$3" = 49454e44ae426082 ] || problem "$1 does not end as a PNG: $3"
+}
+
 : >out
 : >err

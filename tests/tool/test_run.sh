@@ -151,6 +151,35 @@ ok run -q q3.npy -k k3.npy -v k3.npy --q-heads 6 --kv-heads 3 -o o.npy --verify
 says 'b2h6g3q5k14d4' err
 says "'shape': (2, 5, 24)" o.npy
 
+# ---- heat maps ----
+
+ok run -q q.npy -k k.npy -v k.npy --heatmap all.png --verify
+is_png all.png
+says 'heatmap   all.png: all heads of batch 0; the other batches are not drawn' err
+says 'scores=weights' err
+ok run -q q.npy -k k.npy -v k.npy --heatmap five.png --heatmap-head 5 --json
+is_png five.png
+ok run --random b1h2q30k40d8:f16:causal --scores s.npy --scores-stage masked --heatmap masked.png
+says "'shape': (1, 2, 30, 40)" s.npy
+is_png masked.png
+ok run --random b1h2q30k40d8:f16:causal --heatmap again.png
+ok run --random b1h2q30k40d8:f16:causal --heatmap same.png
+checks=$((checks + 3))
+cmp again.png same.png || problem 'the same weights give another picture'
+! cmp -s again.png masked.png || problem 'weights and masked scores give the same picture'
+! cmp -s all.png five.png || problem 'all heads and one head give the same picture'
+refused 4 'heatmap-head is 6: expected 0 to 5' run -q q.npy -k k.npy -v k.npy --heatmap x.png --heatmap-head 6
+refused 2 'heatmap-head is 2: expected 0 to 1' run --random b1h2q3k4d8:f32 --heatmap x.png --heatmap-head 2
+refused 2 'no weights to draw' run --random b1h2q3k0d8:f32 --heatmap x.png
+refused 5 'have 320000000000 bytes: expected at most 1073741824' \
+    run --random b1h8q100000k100000d8:f32 --heatmap x.png
+refused 5 'x [0-9]* pixels: expected at most 67108864.*--heatmap-head' \
+    run --random b1h8q4000k4000d8:f32 --heatmap x.png
+refused 5 '2000 heads: expected at most 1024' run --random b1h2000q4k4d8:f32 --heatmap x.png
+refused 5 . run --random b1h2q4k4d8:f32 --kernel flash --heatmap x.png
+[ ! -w /dev/full ] || refused 1 '/dev/full: cannot be written: No space' run -q q.npy -k k.npy -v k.npy -o o.npy \
+    --heatmap /dev/full
+
 # ---- the keys and values that came before ----
 
 # The example above with its first key and value as the past: the same numbers, and the present is what k.npy was.

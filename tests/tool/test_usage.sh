@@ -16,8 +16,9 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help'; do
     says '^Exit codes:' out
     says 'CLATTN_DEVICE' out
 done
-for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads scale softcap causal window align mask \
-    kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len circular sinks alibi relative-bias lse scores scores-stage dtype kernel device verify time json; do
+for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads \
+    scale softcap causal window align mask kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len circular sinks alibi \
+    relative-bias lse scores scores-stage heatmap heatmap-head dtype kernel device verify time json; do
     "$clattn" run --help >out
     says "--$option" out
 done
@@ -87,6 +88,9 @@ bad 2 'align is bottom-right: expected the alignment' --causal top-left --align 
 bad 2 'align is 1: expected the alignment' --causal 0 --align 1
 bad 2 'scores is given without --scores-stage' --scores s.npy
 bad 2 'scores-stage is given without --scores' --scores-stage raw
+bad 2 'heatmap-head is given without --heatmap' --heatmap-head 0
+bad 2 'heatmap-head is -1: expected a whole number' --heatmap x.png --heatmap-head -1
+bad 2 'is given for two outputs' --heatmap o.npy
 bad 2 'these: raw, softcap, masked, weights$' --scores s.npy --scores-stage all
 bad 2 'these: f32, f16, bf16$' --dtype f64
 bad 2 'these: bhsd, bshd$' --layout bsdh
