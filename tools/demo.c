@@ -6,9 +6,9 @@
 #include <string.h>
 
 /* In the order in which they are listed. */
-extern const struct demo_entry demo_seq2seq;
+extern const struct demo_entry demo_convolution, demo_image_text, demo_seq2seq;
 
-static const struct demo_entry *const demos[] = {&demo_seq2seq};
+static const struct demo_entry *const demos[] = {&demo_seq2seq, &demo_image_text, &demo_convolution};
 
 #define NUM_DEMOS (sizeof demos / sizeof *demos)
 
@@ -76,6 +76,8 @@ static void release(struct demo *demo)
     for (int i = 0; i < demo->num_plans; i++)
         clattn_plan_release(demo->plans[i]);
     clattn_context_release(demo->context);
+    for (int i = 0; i < demo->num_pictures; i++)
+        picture_free(&demo->pictures[i]);
     picture_free(&demo->image);
 }
 

@@ -11,6 +11,7 @@
 #define LABEL_SIZE   1.6f
 #define TITLE_HEIGHT 46
 #define LABEL_HEIGHT 22  /* of a line of labels, and the least distance of one row's label from the next */
+#define BETWEEN      16  /* from the cells of a panel to the labels of the next */
 #define TICK         5   /* length of a tick */
 #define MOST_CELL    56  /* pixels; the least is 1 */
 #define LEAST_SIDE   28  /* of a panel: a single row is as high as this */
@@ -44,10 +45,9 @@ static colour viridis(float share)
 /* ---- where things lie ---- */
 
 struct plan {
-    int columns, rows;     /* of panels */
-    int64_t width, height; /* of the largest panel's cells */
+    int columns;           /* of panels */
+    int64_t width;         /* of the widest panel's cells */
     int64_t before, above; /* room for the row labels and the caption of each panel */
-    int64_t below;         /* for its column labels */
     int64_t left, top;     /* of the first panel, its room included */
     int64_t grid_width, grid_height;
     bool bar; /* whether there are values, and so a colour scale */
@@ -61,7 +61,7 @@ static int64_t larger(int64_t a, int64_t b)
 /* The side that a panel should have: the more there are, the smaller. */
 static int64_t wanted_side(const struct heatmap *heatmap)
 {
-    return heatmap->count == 1 ? 560 : heatmap->count <= 4 ? 360 : 240;
+    return heatmap->count == 1 ? 560 : heatmap->count <= 4 ? 360 : heatmap->count <= 6 ? 300 : 240;
 }
 
 static void label_of(const char *const *names, int64_t first, int64_t position, char text[32])
@@ -84,11 +84,16 @@ static int64_t label_width(const char *const *names, int64_t first, int64_t coun
     return (int64_t)ceilf(widest);
 }
 
+static bool has_cells(const struct heatmap_panel *panel)
+{
+    return panel->rows > 0 || panel->columns > 0;
+}
+
 /* Pixels of a cell in either direction; of a picture alone, those of all of it. */
 static void cell_size(const struct heatmap *heatmap, const struct heatmap_panel *panel, int64_t *width, int64_t *height)
 {
     int64_t side = wanted_side(heatmap);
-    if (panel->values == NULL && panel->rows == 0) {
+    if (!has_cells(panel)) {
         int64_t longest = larger(panel->picture->width, panel->picture->height);
         *width = larger(1, panel->picture->width * side / longest);
         *height = larger(1, panel->picture->height * side / longest);
@@ -112,18 +117,30 @@ static void panel_size(const struct heatmap *heatmap, const struct heatmap_panel
                        int64_t *height)
 {
     cell_size(heatmap, panel, width, height);
-    if (panel->rows > 0 || panel->columns > 0) {
+    if (has_cells(panel)) {
         *width = larger(1, *width * panel->columns);
         *height = larger(1, *height * panel->rows);
     }
 }
 
+/* From the top of a row of panels, which begins with panel `first`, to the next: captions, cells, labels. */
+static int64_t row_height(const struct heatmap *heatmap, const struct plan *plan, int first)
+{
+    int64_t highest = 0, below = 14;
+    for (int i = first; i < heatmap->count && i < first + plan->columns; i++) {
+        int64_t width, height;
+        panel_size(heatmap, &heatmap->panels[i], &width, &height);
+        highest = larger(highest, height);
+        below = has_cells(&heatmap->panels[i]) ? TICK + LABEL_HEIGHT + 14 : below;
+    }
+    return plan->above + highest + below;
+}
+
 static struct plan lay_out(const struct heatmap *heatmap)
 {
-    struct plan plan = {.columns = heatmap->columns};
+    struct plan plan = {.columns = heatmap->columns, .top = MARGIN + TITLE_HEIGHT - 10};
     while (plan.columns * plan.columns < heatmap->count && heatmap->columns == 0)
         plan.columns++;
-    plan.rows = (heatmap->count + plan.columns - 1) / plan.columns;
     int64_t labels = 0;
     for (int i = 0; i < heatmap->count; i++) {
         const struct heatmap_panel *panel = &heatmap->panels[i];
@@ -134,16 +151,14 @@ static struct plan lay_out(const struct heatmap *heatmap)
             plan.above = LABEL_HEIGHT + 6;
         }
         plan.width = larger(plan.width, width);
-        plan.height = larger(plan.height, height);
         labels = larger(labels, label_width(panel->row_names, panel->first_row, panel->rows));
-        plan.bar = plan.bar || panel->rows > 0 || panel->columns > 0;
+        plan.bar = plan.bar || has_cells(panel);
     }
     plan.before = plan.bar ? labels + TICK + 8 : 0;
-    plan.below = (plan.bar ? TICK + LABEL_HEIGHT : 0) + 14;
     plan.left = MARGIN + (plan.bar ? LABEL_HEIGHT : 0);
-    plan.top = MARGIN + TITLE_HEIGHT - 10;
-    plan.grid_width = plan.columns * (plan.before + plan.width + 16) - 16;
-    plan.grid_height = plan.rows * (plan.above + plan.height + plan.below);
+    plan.grid_width = plan.columns * (plan.before + plan.width + BETWEEN) - BETWEEN;
+    for (int i = 0; i < heatmap->count; i += plan.columns)
+        plan.grid_height += row_height(heatmap, &plan, i);
     return plan;
 }
 
@@ -207,7 +222,7 @@ static void draw_cell(struct picture *picture, const struct range *range, float 
         picture_rectangle(picture, area[0], area[1], area[2], area[3], ink);
         return;
     }
-    float strength = isfinite(value) ? 0.55f + 0.35f * share_of(range, value) : 0.8f;
+    float strength = isfinite(value) ? 0.4f + 0.5f * sqrtf(share_of(range, value)) : 0.8f;
     for (int64_t y = area[1]; y < area[1] + area[3]; y++)
         for (int64_t x = area[0]; x < area[0] + area[2]; x++)
             picture_blend(picture, x, y, ink, strength);
@@ -311,10 +326,10 @@ enum exit_code heatmap_draw(const struct heatmap *heatmap, struct picture *pictu
     heatmap_size(heatmap, &width, &height);
     TRY(picture_create(picture, width, height, COLOUR_WHITE));
     picture_text(picture, MARGIN, MARGIN + 4, TITLE_SIZE, PICTURE_LEFT, false, INK, heatmap->title);
+    int64_t y = plan.top + plan.above;
     for (int i = 0; i < heatmap->count; i++) {
-        int64_t across = i % plan.columns, down = i / plan.columns;
-        int64_t x = plan.left + plan.before + across * (plan.before + plan.width + 16);
-        int64_t y = plan.top + plan.above + down * (plan.above + plan.height + plan.below);
+        int64_t x = plan.left + plan.before + i % plan.columns * (plan.before + plan.width + BETWEEN);
+        y += i > 0 && i % plan.columns == 0 ? row_height(heatmap, &plan, i - plan.columns) : 0;
         enum exit_code code = draw_panel(picture, heatmap, &heatmap->panels[i], &range, x, y);
         if (code != EXIT_DONE) {
             picture_free(picture);
@@ -323,12 +338,12 @@ enum exit_code heatmap_draw(const struct heatmap *heatmap, struct picture *pictu
     }
     if (!plan.bar)
         return EXIT_DONE;
-    int64_t bar = plan.grid_height - plan.above - plan.below;
+    int64_t bar = plan.grid_height - plan.above - LABEL_HEIGHT - TICK - 14;
     draw_bar(picture, &range, plan.left + plan.grid_width + 28, plan.top + plan.above, bar > MOST_BAR ? MOST_BAR : bar);
     picture_text(picture, (float)plan.left + (float)(plan.grid_width + plan.before) / 2,
                  (float)(plan.top + plan.grid_height + 4), CAPTION_SIZE, PICTURE_CENTRE, false, INK,
                  heatmap->column_axis);
-    picture_text(picture, MARGIN + 2, (float)plan.top + (float)(plan.grid_height + plan.above - plan.below) / 2,
-                 CAPTION_SIZE, PICTURE_CENTRE, true, INK, heatmap->row_axis);
+    picture_text(picture, MARGIN + 2, (float)(plan.top + plan.above) + (float)bar / 2, CAPTION_SIZE, PICTURE_CENTRE,
+                 true, INK, heatmap->row_axis);
     return EXIT_DONE;
 }

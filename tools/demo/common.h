@@ -19,7 +19,8 @@ struct demo {
     /* what is behind the functions below */
     cl_mem buffers[64];
     clattn_plan *plans[16];
-    int num_buffers, num_plans;
+    struct picture pictures[8];
+    int num_buffers, num_plans, num_pictures;
     const char *path; /* of the picture to draw; NULL: none is wanted */
     int descriptor;
 };
@@ -64,7 +65,11 @@ enum exit_code demo_check(const char *what, double found, double allowed);
 /* Draws the picture, if one is wanted. */
 enum exit_code demo_picture(struct demo *demo, const struct heatmap *heatmap);
 
-/* The user's image, or where there is none a drawn scene of sun, house and trees, in this size. The caller frees it. */
-enum exit_code demo_image(const struct demo *demo, int width, int height, struct picture *picture);
+/* The user's image, or where there is none a drawn scene of sun, house and trees, in this size. */
+enum exit_code demo_image(struct demo *demo, int width, int height, const struct picture **picture);
+
+/* Grey levels as a picture, 0 being black and 1 white. That of a pixel is `stride` floats after the one before it. */
+enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int width, int height,
+                         const struct picture **picture);
 
 #endif

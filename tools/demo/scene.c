@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The picture that demos look at where the user gives none: a house and two trees under the sun. */
+/* Pictures for demos, first of all that which they look at where the user gives none: a house and two trees. */
 #include "demo/common.h"
 #include <math.h>
 
@@ -30,17 +30,29 @@ static colour scene(float x, float y)
     return 0x64b5f6;     /* sky */
 }
 
-enum exit_code demo_image(const struct demo *demo, int width, int height, struct picture *picture)
+enum exit_code demo_image(struct demo *demo, int width, int height, const struct picture **picture)
 {
+    struct picture *made = &demo->pictures[demo->num_pictures++], fine;
+    *picture = made;
     if (demo->image.pixels != NULL)
-        return picture_resize(&demo->image, width, height, picture);
-    struct picture fine; /* four times as many pixels each way: their means have smooth edges */
-    TRY(picture_create(&fine, 4 * width, 4 * height, COLOUR_WHITE));
+        return picture_resize(&demo->image, width, height, made);
+    TRY(picture_create(&fine, 4 * width, 4 * height, COLOUR_WHITE)); /* the means of 4 x 4 pixels have smooth edges */
     for (int y = 0; y < fine.height; y++)
         for (int x = 0; x < fine.width; x++)
             picture_blend(&fine, x, y,
                           scene(((float)x + 0.5f) / (float)fine.width, ((float)y + 0.5f) / (float)fine.height), 1);
-    enum exit_code code = picture_resize(&fine, width, height, picture);
+    enum exit_code code = picture_resize(&fine, width, height, made);
     picture_free(&fine);
     return code;
+}
+
+enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int width, int height,
+                         const struct picture **picture)
+{
+    struct picture *made = &demo->pictures[demo->num_pictures++];
+    *picture = made;
+    TRY(picture_create(made, width, height, COLOUR_BLACK));
+    for (int i = 0; i < width * height; i++)
+        picture_blend(made, i % width, i / width, COLOUR_WHITE, fminf(fmaxf(levels[i * stride], 0), 1));
+    return EXIT_DONE;
 }
