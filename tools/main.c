@@ -20,7 +20,8 @@ static void print_help(void)
            "Examples:\n"
            "  clattn devices\n"
            "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"
-           "  clattn run --random b1h8q512k512d64:f32:causal --verify --time\n\n"
+           "  clattn run --random b1h8q512k512d64:f32:causal --verify --time\n"
+           "  clattn demo seq2seq -o alignment.png\n\n"
            "Usage: clattn COMMAND [OPTION...]\n");
     for (size_t i = 0; i < NUM_COMMANDS; i++)
         printf("  %-8s  %s\n", commands[i]->name, commands[i]->summary);
