@@ -6,9 +6,10 @@
 #include <string.h>
 
 /* In the order in which they are listed. */
-extern const struct demo_entry demo_convolution, demo_crossvit, demo_image_text, demo_seq2seq;
+extern const struct demo_entry demo_convolution, demo_crossvit, demo_generate, demo_image_text, demo_seq2seq;
 
-static const struct demo_entry *const demos[] = {&demo_seq2seq, &demo_crossvit, &demo_image_text, &demo_convolution};
+static const struct demo_entry *const demos[] = {&demo_seq2seq, &demo_crossvit, &demo_image_text, &demo_convolution,
+                                                 &demo_generate};
 
 #define NUM_DEMOS (sizeof demos / sizeof *demos)
 
