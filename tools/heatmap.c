@@ -14,10 +14,11 @@
 #define BETWEEN      16  /* from the cells of a panel to the labels of the next */
 #define TICK         5   /* length of a tick */
 #define MOST_CELL    56  /* pixels; the least is 1 */
-#define LEAST_SIDE   28  /* of a panel: a single row is as high as this */
+#define LEAST_SIDE   40  /* of a panel: a single row is as high as this */
 #define BAR_WIDTH    20  /* the colour scale's */
 #define BAR_SPACE    110 /* with its numbers and what is before it */
-#define MOST_BAR     420 /* its height */
+#define LEAST_BAR    120 /* its height */
+#define MOST_BAR     420
 
 #define INK      0x262626u
 #define EXCLUDED 0xc4c4c4u /* minus infinity: taken out */
@@ -136,12 +137,19 @@ static int64_t row_height(const struct heatmap *heatmap, const struct plan *plan
     return plan->above + highest + below;
 }
 
+/* The fewest panels beside each other that make a grid wider than high, of panels of these sizes. */
+static int wide_enough(int count, int64_t width, int64_t height)
+{
+    int columns = 1;
+    while (columns < count && columns * width < (count + columns - 1) / columns * height)
+        columns++;
+    return columns;
+}
+
 static struct plan lay_out(const struct heatmap *heatmap)
 {
     struct plan plan = {.columns = heatmap->columns, .top = MARGIN + TITLE_HEIGHT - 10};
-    while (plan.columns * plan.columns < heatmap->count && heatmap->columns == 0)
-        plan.columns++;
-    int64_t labels = 0;
+    int64_t labels = 0, highest = 0;
     for (int i = 0; i < heatmap->count; i++) {
         const struct heatmap_panel *panel = &heatmap->panels[i];
         int64_t width, height;
@@ -151,15 +159,24 @@ static struct plan lay_out(const struct heatmap *heatmap)
             plan.above = LABEL_HEIGHT + 6;
         }
         plan.width = larger(plan.width, width);
+        highest = larger(highest, height);
         labels = larger(labels, label_width(panel->row_names, panel->first_row, panel->rows));
         plan.bar = plan.bar || has_cells(panel);
     }
     plan.before = plan.bar ? labels + TICK + 8 : 0;
     plan.left = MARGIN + (plan.bar ? LABEL_HEIGHT : 0);
+    if (plan.columns == 0)
+        plan.columns = wide_enough(heatmap->count, plan.before + plan.width + BETWEEN, plan.above + highest);
     plan.grid_width = plan.columns * (plan.before + plan.width + BETWEEN) - BETWEEN;
     for (int i = 0; i < heatmap->count; i += plan.columns)
         plan.grid_height += row_height(heatmap, &plan, i);
     return plan;
+}
+
+/* Of the cells of all rows of panels. */
+static int64_t cells_height(const struct plan *plan)
+{
+    return plan->grid_height - plan->above - LABEL_HEIGHT - TICK - 14;
 }
 
 void heatmap_size(const struct heatmap *heatmap, int64_t *width, int64_t *height)
@@ -168,6 +185,8 @@ void heatmap_size(const struct heatmap *heatmap, int64_t *width, int64_t *height
     *width = plan.left + plan.grid_width + (plan.bar ? BAR_SPACE : 0) + MARGIN;
     *width = larger(*width, (int64_t)picture_text_width(heatmap->title, TITLE_SIZE) + 2 * MARGIN);
     *height = plan.top + plan.grid_height + (plan.bar ? LABEL_HEIGHT : 0) + MARGIN / 2;
+    if (plan.bar)
+        *height += larger(0, LEAST_BAR - cells_height(&plan));
 }
 
 /* ---- values ---- */
@@ -338,12 +357,12 @@ enum exit_code heatmap_draw(const struct heatmap *heatmap, struct picture *pictu
     }
     if (!plan.bar)
         return EXIT_DONE;
-    int64_t bar = plan.grid_height - plan.above - LABEL_HEIGHT - TICK - 14;
-    draw_bar(picture, &range, plan.left + plan.grid_width + 28, plan.top + plan.above, bar > MOST_BAR ? MOST_BAR : bar);
+    int64_t cells = cells_height(&plan), bar = cells < LEAST_BAR ? LEAST_BAR : cells > MOST_BAR ? MOST_BAR : cells;
+    draw_bar(picture, &range, plan.left + plan.grid_width + 28, plan.top + plan.above, bar);
     picture_text(picture, (float)plan.left + (float)(plan.grid_width + plan.before) / 2,
                  (float)(plan.top + plan.grid_height + 4), CAPTION_SIZE, PICTURE_CENTRE, false, INK,
                  heatmap->column_axis);
-    picture_text(picture, MARGIN + 2, (float)(plan.top + plan.above) + (float)bar / 2, CAPTION_SIZE, PICTURE_CENTRE,
+    picture_text(picture, MARGIN + 2, (float)(plan.top + plan.above) + (float)cells / 2, CAPTION_SIZE, PICTURE_CENTRE,
                  true, INK, heatmap->row_axis);
     return EXIT_DONE;
 }

@@ -23,7 +23,7 @@ struct heatmap {
     const char *row_axis, *column_axis; /* what the positions are of, such as "query" and "key" */
     const struct heatmap_panel *panels;
     int count;   /* of panels, at least 1 */
-    int columns; /* panels beside each other; 0: about a square */
+    int columns; /* panels beside each other; 0: chosen by their shape */
 };
 
 /* Pixels of the figure, from everything but the values and pixels, which need not be there. */

@@ -22,12 +22,8 @@ enum exit_code demo_buffer(struct demo *demo, const void *data, size_t bytes, cl
     void *zeros = data == NULL ? calloc(1, bytes) : NULL;
     if (data == NULL && zeros == NULL)
         return fail(EXIT_FAILED, "no memory for %zu bytes", bytes);
-    union {
-        const void *given;
-        void *copied; /* OpenCL only reads it */
-    } source = {data != NULL ? data : zeros};
     cl_mem mem = clCreateBuffer(clattn_context_cl_context(demo->context), CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR,
-                                bytes, source.copied, &code);
+                                bytes, data != NULL ? (void *)data : zeros, &code);
     free(zeros);
     if (code != CL_SUCCESS)
         return fail_opencl("clCreateBuffer", bytes, code);
