@@ -44,6 +44,9 @@ enum exit_code run_heatmap_check(const struct request *request, const struct arr
 {
     const clattn_attention_desc *desc = &arrays->desc;
     const enum exit_code wrong = request->made_up ? EXIT_USAGE : EXIT_BAD_FILE;
+    if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
+        return fail(EXIT_USAGE,
+                    "--heatmap: the queries are packed: expected sequences of one length, which a panel shows");
     if (desc->batch == 0 || desc->q_heads == 0 || desc->q_len == 0 || desc->kv_len == 0)
         return fail(wrong, "--heatmap: there are no weights to draw: expected at least one batch, head, query and key");
     if (requested(request, RUN_HEATMAP_HEAD) && request->heatmap_head >= desc->q_heads)

@@ -171,6 +171,7 @@ cmp again.png same.png || problem 'the same weights give another picture'
 refused 4 'heatmap-head is 6: expected 0 to 5' run -q q.npy -k k.npy -v k.npy --heatmap x.png --heatmap-head 6
 refused 2 'heatmap-head is 2: expected 0 to 1' run --random b1h2q3k4d8:f32 --heatmap x.png --heatmap-head 2
 refused 2 'no weights to draw' run --random b1h2q3k0d8:f32 --heatmap x.png
+refused 2 'heatmap: the queries are packed' run --random b2h2q3k4d8:f32:ragged=q --heatmap x.png
 refused 5 'have 320000000000 bytes: expected at most 1073741824' \
     run --random b1h8q100000k100000d8:f32 --heatmap x.png
 refused 5 'x [0-9]* pixels: expected at most 67108864.*--heatmap-head' \
