@@ -14,7 +14,7 @@
  *   CLA_INTERLEAVED   1: pair k is elements 2k and 2k + 1; 0: k and k + rotary_dim / 2
  *   CLA_TABLES        1: cosines and sines are given; 0: they follow from fractions
  *   CLA_POSITIONS     1 int, 2 long: positions are given; 0: token i stands at offset + i
- *   CLA_PAIRS         1 or more: neighbouring work-items share a cache line with 1, a work-item fills vectors with 16
+ *   CLA_PAIRS         1: neighbouring work-items take neighbouring pairs; 16: a work-item fills vectors
  *   CLA_GROUP_SIZE    work-items a group
  *
  * Local memory: none.
@@ -26,6 +26,7 @@
 
 #define input_t          CLA_JOIN(CLA_STORE_, CLA_INPUT_TYPE)
 #define load_input(p, i) CLA_JOIN(CLA_LOAD_, CLA_INPUT_TYPE)(p, i)
+#define load16_input(p, i) CLA_JOIN(CLA_LOAD16_, CLA_INPUT_TYPE)(p, i)
 
 #if CLA_POSITIONS == 2
 #define position_t long
@@ -59,6 +60,27 @@ static inline void turn(__global const input_t *from, __global output_t *to, int
         store_output(to, FIRST(k + n), x[n] * cosine[n] - y[n] * sine[n]);
         store_output(to, SECOND(k + n), x[n] * sine[n] + y[n] * cosine[n]);
     }
+}
+
+/* The same for 16 pairs. */
+static inline void turn16(__global const input_t *from, __global output_t *to, int k, int pairs, float16 cosine,
+                          float16 sine)
+{
+#if CLA_INTERLEAVED
+    const float16 low = load16_input(from, 2 * k);
+    const float16 high = load16_input(from, 2 * k + 16);
+    const float16 x = (float16)(low.even, high.even);
+    const float16 y = (float16)(low.odd, high.odd);
+    const float16 turned_x = x * cosine - y * sine;
+    const float16 turned_y = x * sine + y * cosine;
+    store16_output(to, 2 * k, alternate(turned_x.lo, turned_y.lo));
+    store16_output(to, 2 * k + 16, alternate(turned_x.hi, turned_y.hi));
+#else
+    const float16 x = load16_input(from, k);
+    const float16 y = load16_input(from, k + pairs);
+    store16_output(to, k, x * cosine - y * sine);
+    store16_output(to, k + pairs, x * sine + y * cosine);
+#endif
 }
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
@@ -108,9 +130,16 @@ rotary(__global const input_t *input, long4 input_view, __global output_t *outpu
                 cosine[n] = both.y;
 #endif
             }
-            for (int h = h0; h < h1; h++)
-                turn(input + view_row(input_view, b, h, i), output + view_row(output_view, b, h, i), k, count, pairs,
-                     cosine, sine);
+            for (int h = h0; h < h1; h++) {
+                __global const input_t *from = input + view_row(input_view, b, h, i);
+                __global output_t *to = output + view_row(output_view, b, h, i);
+#if CLA_PAIRS == 16
+                if (count == 16)
+                    turn16(from, to, k, pairs, vload16(0, cosine), vload16(0, sine));
+                else
+#endif
+                    turn(from, to, k, count, pairs, cosine, sine);
+            }
         } else {
             const int d0 = 2 * pairs + (chunk - turning) * CLA_PAIRS;
             const int d1 = min(head_dim, d0 + CLA_PAIRS);

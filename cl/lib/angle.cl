@@ -10,6 +10,15 @@
 /* 2 pi / 2^32: radians of the upper half of a fraction's lowest bit. */
 #define RADIANS 1.46291807926715968e-9f
 
+/* One element of each by turns. */
+static inline float16 alternate(float8 even, float8 odd)
+{
+    float16 both;
+    both.even = even;
+    both.odd = odd;
+    return both;
+}
+
 /* The sine (x) and the cosine (y) at `position`. */
 static inline float2 sin_cos(long position, ulong fraction)
 {

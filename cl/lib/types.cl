@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Storage types. A kernel names operands, never types: query_t is what the query is stored in, load_query(p, i) gives
- * element i as float, load4_query elements i to i + 3, load16_key elements i to i + 15, store_output(p, i, x) rounds to nearest even. f16 needs no
- * cl_khr_fp16: vload_half and vstore_half are core. The host defines, for each of QUERY, KEY, VALUE, OUTPUT and MASK,
+ * element i as float, load4_query elements i to i + 3, load16_key elements i to i + 15; store_output(p, i, x) and
+ * store16_output, of 16 elements, round to nearest even. f16 needs no cl_khr_fp16: vload_half and vstore_half are core.
+ * The host defines, for each of QUERY, KEY, VALUE, OUTPUT and MASK,
  *
  *   CLA_name_TYPE   0 f32   1 f16   2 bf16   3 bool (a byte; MASK only); 0 for an operand that the kernel does not have
  */
@@ -44,6 +45,10 @@
 #define CLA_STORE_AS_1(p, i, x) vstore_half_rte((x), 0, (p) + (i))
 #define CLA_STORE_AS_2(p, i, x) ((p)[i] = bf16_bits(x))
 
+#define CLA_STORE16_AS_0(p, i, x) vstore16((x), 0, (p) + (i))
+#define CLA_STORE16_AS_1(p, i, x) vstore_half16_rte((x), 0, (p) + (i))
+#define CLA_STORE16_AS_2(p, i, x) vstore16(bf16_bits16(x), 0, (p) + (i))
+
 #define load_query(p, i)      CLA_JOIN(CLA_LOAD_, CLA_QUERY_TYPE)(p, i)
 #define load_key(p, i)        CLA_JOIN(CLA_LOAD_, CLA_KEY_TYPE)(p, i)
 #define load_value(p, i)      CLA_JOIN(CLA_LOAD_, CLA_VALUE_TYPE)(p, i)
@@ -54,6 +59,7 @@
 #define load16_key(p, i)      CLA_JOIN(CLA_LOAD16_, CLA_KEY_TYPE)(p, i)
 #define load16_value(p, i)    CLA_JOIN(CLA_LOAD16_, CLA_VALUE_TYPE)(p, i)
 #define store_output(p, i, x) CLA_JOIN(CLA_STORE_AS_, CLA_OUTPUT_TYPE)(p, i, x)
+#define store16_output(p, i, x) CLA_JOIN(CLA_STORE16_AS_, CLA_OUTPUT_TYPE)(p, i, x)
 
 /* The upper half of x, rounded to nearest even; NaN stays NaN, made quiet. */
 static inline ushort bf16_bits(float x)
@@ -61,6 +67,13 @@ static inline ushort bf16_bits(float x)
     uint bits = as_uint(x);
     uint rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (ushort)(x != x ? (bits >> 16) | 0x40u : rounded);
+}
+
+static inline ushort16 bf16_bits16(float16 x)
+{
+    uint16 bits = as_uint16(x);
+    uint16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return convert_ushort16(x != x ? (bits >> 16) | 0x40u : rounded);
 }
 
 /*

@@ -38,6 +38,7 @@ void cla_token_options(struct cla_text *options, const struct cla_problem *probl
     cla_common_options(options, problem, CLA_USES_VALUE_OUTPUT, NULL, 4);
     cla_option(options, "CLA_INPUT_TYPE", input->present ? (int64_t)input->dtype : (int64_t)CLATTN_F32);
     cla_option(options, "CLA_POSITIONS", positions->present ? positions->element_size / 4 : 0);
+    cla_option(options, "CLA_PAIRS", cla_pairs_at_a_time(group_size));
     cla_option(options, "CLA_GROUP_SIZE", (int64_t)group_size);
 }
 
@@ -46,6 +47,11 @@ size_t cla_token_group_size(const struct cla_device *device)
     if (device->info.device_class == CLATTN_DEVICE_CLASS_CPU)
         return 1;
     return device->info.max_work_group < 64 ? (size_t)device->info.max_work_group : 64;
+}
+
+int64_t cla_pairs_at_a_time(size_t group_size)
+{
+    return group_size > 1 ? 1 : 16;
 }
 
 void cla_step_tokens(struct cla_step *step, const clattn_plan *plan, int64_t units)

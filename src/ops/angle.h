@@ -12,11 +12,14 @@
 clattn_status cla_add_fractions(clattn_plan *plan, const double *scales, int num_scales, int64_t count,
                                 cl_mem *constant, clattn_error *error);
 
-/* The options of types.cl, CLA_INPUT_TYPE, CLA_POSITIONS and CLA_GROUP_SIZE. */
+/* The options of types.cl, CLA_INPUT_TYPE, CLA_POSITIONS, CLA_PAIRS and CLA_GROUP_SIZE. */
 void cla_token_options(struct cla_text *options, const struct cla_problem *problem, size_t group_size);
 
-/* Work-items for a token: enough to fill a group of a GPU, one on a CPU, where a group is a call. */
+/* Work-items of a group: many on a GPU, one on a CPU, where it takes all of a token. */
 size_t cla_token_group_size(const struct cla_device *device);
+
+/* Pairs that a work-item takes at a time: one, so that neighbours share a cache line, or where it is alone a vector. */
+int64_t cla_pairs_at_a_time(size_t group_size);
 
 /*
  * Sets the geometry of a step in which work-groups share a token's `units` units of work, one a work-item and pass, and

@@ -14,7 +14,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     const struct cla_problem *problem = &plan->problem;
     const size_t size = cla_token_group_size(&plan->context->device);
     const int64_t pairs = problem->rotary_dim / 2;
-    const int64_t unit = size > 1 ? 1 : 16; /* pairs */
+    const int64_t unit = cla_pairs_at_a_time(size);
     const bool tables = problem->tensor[CLA_COS].present;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
@@ -25,7 +25,6 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     cla_token_options(&options, problem, size);
     cla_option(&options, "CLA_INTERLEAVED", problem->rotary_pairs == CLATTN_ROTARY_INTERLEAVED);
     cla_option(&options, "CLA_TABLES", tables);
-    cla_option(&options, "CLA_PAIRS", unit);
     clattn_status status = cla_plan_add_step(plan, "rotary.cl", options.data, "rotary", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)

@@ -3,6 +3,7 @@
 #include "ops/angle.h"
 #include "ops/variant.h"
 #include "util/error.h"
+#include "util/size.h"
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
@@ -29,7 +30,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     cla_step_constant(step, fractions);
     cla_step_int(step, problem->head_dim);
     cla_step_int(step, problem->columns);
-    cla_step_tokens(step, plan, pairs);
+    cla_step_tokens(step, plan, cla_ceil_div(pairs, cla_pairs_at_a_time(size)));
     cla_text_add(tile, "w%zu", size);
     return CLATTN_SUCCESS;
 }
