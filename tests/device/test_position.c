@@ -569,6 +569,41 @@ static void runs_are_refused(void **state)
     tensor_free(&table);
 }
 
+/* In place is in place only where every element stays where it was, in its type. */
+static void other_layouts_are_not_in_place(void **state)
+{
+    const struct harness *harness = *state;
+    struct tensor t = tensor_make(F32, 1, 2, 8, 16, 0);
+    clattn_error error;
+
+    for (int n = 0; n < 3; ++n) {
+        clattn_plan *plan = NULL;
+        clattn_rotary_desc desc;
+        clattn_rotary_args args;
+
+        clattn_rotary_desc_init(&desc);
+        desc.batch = 1;
+        desc.heads = 2;
+        desc.length = 4;
+        desc.head_dim = 8;
+        const int64_t other[4] = {64, 8, 16, 1}; /* [batch, length, heads, dim] */
+        if (n == 1)
+            memcpy(desc.output.strides, other, sizeof other);
+        if (n == 2)
+            desc.input.dtype = CLATTN_F16;
+        harness_check(clattn_rotary_plan_create(harness->context, &desc, &plan, &error), &error, "in place");
+        clattn_rotary_args_init(&args, plan);
+        args.input = args.output = t.mem != NULL ? (clattn_buffer){.mem = t.mem} : tensor_upload(harness, &t);
+        clattn_status status = clattn_rotary_run(plan, harness->queue, &args, 0, NULL, NULL, &error);
+        assert_int_equal(status, n == 0 ? CLATTN_SUCCESS : CLATTN_ERROR_INVALID_BUFFER);
+        if (n > 0)
+            assert_non_null(strstr(error.message, "output shares bytes with input"));
+        clattn_plan_release(plan);
+    }
+    assert_int_equal(clFinish(harness->queue), CL_SUCCESS);
+    tensor_free(&t);
+}
+
 /* Nothing to do is done without buffers, and gives an event. */
 static void nothing_is_needed_for_nothing(void **state)
 {
@@ -606,6 +641,7 @@ int main(void)
         cmocka_unit_test(products_depend_on_the_distance_alone),
         cmocka_unit_test(sinusoidal_is_right),
         cmocka_unit_test(runs_are_refused),
+        cmocka_unit_test(other_layouts_are_not_in_place),
         cmocka_unit_test(nothing_is_needed_for_nothing),
     };
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
