@@ -2,12 +2,14 @@
 /* Memory of the device, numbers and checks for the demos. */
 #include "demo/common.h"
 #include "random.h"
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 clattn_plan **demo_plan(struct demo *demo)
 {
+    assert(demo->num_plans < DEMO_MOST);
     return &demo->plans[demo->num_plans++];
 }
 
@@ -27,6 +29,7 @@ enum exit_code demo_buffer(struct demo *demo, const void *data, size_t bytes, cl
     free(zeros);
     if (code != CL_SUCCESS)
         return fail_opencl("clCreateBuffer", bytes, code);
+    assert(demo->num_buffers < DEMO_MOST);
     demo->buffers[demo->num_buffers++] = mem;
     *buffer = (clattn_buffer){CLATTN_BUFFER_CL_MEM, mem, 0};
     return EXIT_DONE;

@@ -10,6 +10,8 @@
 #include "output.h"
 #include <clattn/clattn.h>
 
+#define DEMO_MOST 64 /* buffers, plans and pictures that a demo has, of each */
+
 struct demo {
     clattn_context *context;
     cl_command_queue queue; /* in order */
@@ -17,9 +19,9 @@ struct demo {
     struct picture image; /* what the user gave; zeroed: nothing */
 
     /* what is behind the functions below */
-    cl_mem buffers[64];
-    clattn_plan *plans[16];
-    struct picture pictures[8];
+    cl_mem buffers[DEMO_MOST];
+    clattn_plan *plans[DEMO_MOST];
+    struct picture pictures[DEMO_MOST];
     int num_buffers, num_plans, num_pictures;
     const char *path; /* of the picture to draw; NULL: none is wanted */
     int descriptor;

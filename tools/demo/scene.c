@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pictures for demos, first of all that which they look at where the user gives none: a house and two trees. */
 #include "demo/common.h"
+#include <assert.h>
 #include <math.h>
 
 /* The colour at (x, y), both from 0 to 1, y downwards. What is nearest comes first. */
@@ -32,6 +33,7 @@ static colour scene(float x, float y)
 
 enum exit_code demo_image(struct demo *demo, int width, int height, const struct picture **picture)
 {
+    assert(demo->num_pictures < DEMO_MOST);
     struct picture *made = &demo->pictures[demo->num_pictures++], fine;
     *picture = made;
     if (demo->image.pixels != NULL)
@@ -49,6 +51,7 @@ enum exit_code demo_image(struct demo *demo, int width, int height, const struct
 enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int width, int height,
                          const struct picture **picture)
 {
+    assert(demo->num_pictures < DEMO_MOST);
     struct picture *made = &demo->pictures[demo->num_pictures++];
     *picture = made;
     TRY(picture_create(made, width, height, COLOUR_BLACK));
