@@ -128,9 +128,10 @@ CLATTN_API clattn_status clattn_linear_run(clattn_plan *plan, cl_command_queue q
  *
  * Projected tensors are kept as attention's descriptor says, each in its type there, in the workspace. Accuracy is that
  * of the parts: each projection is within linear's bound of what it is given, attention within attention's. A row from
- * which every key is excluded, or with kv_len 0, gives an output of b_o, or 0 without biases, exactly. Keys that nobody
- * sees may be anything, so the rows of the input or context that they come from may be NaN. The same plan on the same
- * inputs gives the same bits every time.
+ * which every key is excluded, or with kv_len 0, gives an output of b_o in the output's type, or 0 without biases,
+ * exactly, where w_o is finite. A row of the context whose keys and values nobody sees may hold anything, NaN too; one
+ * of the input then reaches its own row of the output and no other. The same plan on the same inputs gives the same
+ * bits every time.
  */
 typedef enum clattn_layer_inputs {
     CLATTN_LAYER_SELF = 0,  /* queries, keys and values from input: self-attention */

@@ -143,12 +143,6 @@ static void set_workspace(clattn_plan *plan, size_t end)
     plan->workspace_size = end + most;
 }
 
-/* The attention among the parts. */
-static const clattn_plan *attention_of(const clattn_plan *plan)
-{
-    return plan->parts[plan->num_parts - 2].plan;
-}
-
 /* "layer cross 512,768->512:f32:bias " and attention's problem string. */
 static void format_problem(const struct cla_problem *whole, const char *attention, struct cla_text *text)
 {
@@ -174,7 +168,7 @@ static void format_problem(const struct cla_problem *whole, const char *attentio
 /* Freezes the strings. `lines` are those of the parts. */
 static clattn_status explain(clattn_plan *plan, const struct cla_text *lines, clattn_error *error)
 {
-    const clattn_plan *attention = attention_of(plan);
+    const clattn_plan *attention = plan->parts[plan->num_parts - 2].plan; /* before the last projection */
     struct cla_text problem = {0}, name = {0}, description = {0};
     format_problem(&plan->problem, attention->problem_string, &problem);
     cla_text_add(&name, "layer/%s", attention->name);
