@@ -14,7 +14,10 @@ static const struct {
     /* On a CPU a vector of queries in one work-item beats work-items that share memory, which is only cache there. */
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 16, {"split_kv_vector"}},
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 0, {"flash_vector", "split_kv_vector", "flash", "unfused"}},
+    /* Few queries are bound by bandwidth: what reads keys and values once for all heads of a group comes first. */
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, 16, {"split_kv"}},
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, 0, {"flash", "unfused"}},
+    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, 16, {"split_kv"}},
     {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, 0, {"flash", "unfused"}},
     {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
     {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},

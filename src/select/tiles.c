@@ -2,7 +2,7 @@
 /*
  * Tiles of the work-group kernels. A work-item holds 4 x 4 scores, so a tile has as many queries and keys as 4 times
  * its sides. Large tiles read keys and values less often, as 1 / queries; small ones fit devices with little local
- * memory. The last row needs one work-item and a few hundred bytes, so every device has one.
+ * memory. The last row of each table needs one work-item and a few hundred bytes, so every device has one.
  */
 #include "select/tiles.h"
 
@@ -22,6 +22,41 @@ const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_b
         const struct cla_tile *tile = &tiles[i];
         if ((uint64_t)(tile->width * tile->height) <= device->info.max_work_group &&
             (uint64_t)local_bytes(tile) <= device->info.local_memory && matches++ == index)
+            return tile;
+    }
+    return NULL;
+}
+
+/*
+ * For few queries. More rows a work-group read keys and values less often, as long as there are so many; more
+ * work-items have more loads in flight, of 64 bytes each, between barriers.
+ */
+static const struct cla_split_tile split_tiles[] = {
+    /* rows group sharers   keys, local memory at 128 dims in f32 */
+    {16, 128, 4}, /*  32, 19 584 bytes */
+    {16, 64, 4},  /*  16, 14 144 */
+    {8, 128, 4},  /*  64, 15 488 */
+    {8, 64, 4},   /*  32,  9 664 */
+    {4, 128, 4},  /* 128, 13 840 */
+    {4, 64, 4},   /*  64,  7 952 */
+    {4, 16, 4},   /*  16,  3 536 */
+    {2, 128, 4},  /* 128, */
+    {2, 64, 4},   /*  64, */
+    {2, 16, 4},   /*  16, */
+    {1, 128, 4},  /* 128, */
+    {1, 64, 4},   /*  64, */
+    {1, 16, 4},   /*  16, */
+    {1, 1, 1},    /*   4, */
+};
+
+const struct cla_split_tile *cla_split_tile_for(const struct cla_device *device, const struct cla_problem *problem,
+                                                int64_t rows, cla_split_local_bytes *local_bytes, size_t index)
+{
+    size_t matches = 0;
+    for (size_t i = 0; i < sizeof split_tiles / sizeof *split_tiles; i++) {
+        const struct cla_split_tile *tile = &split_tiles[i];
+        if (tile->rows < 2 * rows && (uint64_t)tile->group <= device->info.max_work_group &&
+            (uint64_t)local_bytes(tile, problem) <= device->info.local_memory && matches++ == index)
             return tile;
     }
     return NULL;

@@ -4,12 +4,20 @@
 #define CLA_SELECT_TILES_H
 
 #include "ocl/device.h"
+#include "problem/problem.h"
 
 /* A tile of the kernels built on cl/lib/block.cl: 4 height query rows by 4 width keys, chunk head dims at a time. */
 struct cla_tile {
     int width;  /* work-items along keys */
     int height; /* work-items along query rows */
     int chunk;  /* head dims */
+};
+
+/* A tile of cl/split_kv.cl. */
+struct cla_split_tile {
+    int rows;    /* query rows, a power of two */
+    int group;   /* work-items */
+    int sharers; /* work-items that share a key */
 };
 
 /* Bytes of local memory that a kernel needs with a tile. */
@@ -20,5 +28,15 @@ typedef int64_t cla_local_bytes(const struct cla_tile *tile);
  * still be refused by the compiled kernel, whose own limit can be lower; then the next is tried.
  */
 const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_bytes *local_bytes, size_t index);
+
+/* Bytes of local memory that the kernel needs for a problem with it; INT64_MAX where registers would be too few. */
+typedef int64_t cla_split_local_bytes(const struct cla_split_tile *tile, const struct cla_problem *problem);
+
+/*
+ * As above, the `index`-th tile for `rows` query rows that share keys, of which a tile takes half as many as it can at
+ * least.
+ */
+const struct cla_split_tile *cla_split_tile_for(const struct cla_device *device, const struct cla_problem *problem,
+                                                int64_t rows, cla_split_local_bytes *local_bytes, size_t index);
 
 #endif

@@ -6,6 +6,7 @@
 static const struct cla_variant *const variants[] = {
     &cla_attention_flash,
     &cla_attention_flash_vector,
+    &cla_attention_split_kv,
     &cla_attention_split_kv_vector,
     &cla_attention_unfused,
 };

@@ -8,6 +8,7 @@
 
 extern const struct cla_variant cla_attention_flash;
 extern const struct cla_variant cla_attention_flash_vector;
+extern const struct cla_variant cla_attention_split_kv;
 extern const struct cla_variant cla_attention_split_kv_vector;
 extern const struct cla_variant cla_attention_unfused;
 

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention of few queries with tiles in local memory: cl/split_kv.cl. The query heads of a key/value head share a
+ * work-group, and the keys are split over work-groups where there would be too few of them. One launch, and one more
+ * that merges the parts.
+ */
+#include "ops/attention/registry.h"
+#include "util/size.h"
+
+enum {
+    ITEM_KEYS = 4,  /* keys that a work-item has in flight: as in the kernel */
+    MOST_SUMS = 128 /* floats that a work-item sums in registers */
+};
+
+static int64_t elements_of_16_bytes(const struct cla_problem *problem, enum cla_operand operand)
+{
+    return problem->tensor[operand].dtype == CLATTN_F32 ? 4 : 8;
+}
+
+static int64_t row_groups(const struct cla_split_tile *tile)
+{
+    return cla_ceil_div(tile->rows, 4);
+}
+
+static int64_t tile_keys(const struct cla_split_tile *tile)
+{
+    return ITEM_KEYS * tile->group / (tile->sharers * row_groups(tile));
+}
+
+/* One work-item alone may sum as much as it likes: what has no larger groups keeps that in memory. */
+static bool fits_registers(const struct cla_split_tile *tile, const struct cla_problem *problem)
+{
+    const int64_t piece = elements_of_16_bytes(problem, CLA_VALUE);
+    const int64_t pieces = cla_ceil_div(cla_ceil_div(problem->value_dim, piece) * row_groups(tile), tile->group);
+    return tile->group == 1 || pieces * piece * cla_min(tile->rows, 4) <= MOST_SUMS;
+}
+
+static int64_t local_bytes(const struct cla_split_tile *tile, const struct cla_problem *problem)
+{
+    if (!fits_registers(tile, problem))
+        return INT64_MAX;
+    const int64_t groups = row_groups(tile);
+    const int64_t piece = elements_of_16_bytes(problem, CLA_KEY);
+    const int64_t dims = cla_round_up(problem->head_dim, piece * tile->sharers);
+    const int64_t keys = tile_keys(tile);
+    const int64_t padding = (groups - 1) * ((piece == 4 ? 4 : 1) + 8 / groups);
+    return 4 * tile->rows * dims + 16 * (tile->group * cla_min(tile->rows, 4) + padding) +
+           4 * tile->rows * (keys + keys / ITEM_KEYS + 1) + 8 * keys;
+}
+
+static int64_t packed_rows(const struct cla_problem *problem)
+{
+    return cla_heads_per_kv(problem) * problem->q_len;
+}
+
+static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
+{
+    if (problem->scores_stage != CLATTN_SCORES_NONE)
+        cla_text_add(reason, "gives no scores out");
+    else if (problem->value_dim > 1024)
+        cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
+                     (long long)problem->value_dim);
+    else if (cla_split_tile_for(device, problem, cla_max(packed_rows(problem), 1), local_bytes, 0) == NULL)
+        cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
+    return reason->length == 0;
+}
+
+static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_tile *tile, const struct cla_split *split,
+                                   struct cla_step **step, clattn_error *error)
+{
+    struct cla_text options = {0};
+    cla_common_options(&options, &plan->problem, CLA_USES_ALL, NULL, 4);
+    cla_flash_options(&options, &plan->problem);
+    cla_option(&options, "CLA_ROWS", tile->rows);
+    cla_option(&options, "CLA_GROUP_SIZE", tile->group);
+    cla_option(&options, "CLA_SHARERS", tile->sharers);
+    cla_option(&options, "CLA_SPLIT", split->keys != 0);
+    clattn_status status =
+        cla_plan_add_step(plan, "split_kv.cl", options.data, "split_kv", (size_t)tile->group, step, error);
+    cla_text_free(&options);
+    return status;
+}
+
+static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+{
+    const struct cla_problem *problem = &plan->problem;
+    const int64_t packed = cla_heads_per_kv(problem);
+    const int64_t heads = problem->batch * problem->q_heads / packed;
+    const struct cla_split_tile *tile = NULL;
+    struct cla_split split = {0};
+    struct cla_step *step = NULL;
+    clattn_status status = CLATTN_ERROR_UNSUPPORTED;
+    /* Some compilers refuse a tile that is too large for them by failing to build it. */
+    for (size_t i = 0; status == CLATTN_ERROR_UNSUPPORTED || status == CLATTN_ERROR_BUILD_FAILED; i++) {
+        const struct cla_split_tile *next =
+            cla_split_tile_for(&plan->context->device, problem, packed_rows(problem), local_bytes, i);
+        if (next == NULL)
+            return status;
+        tile = next;
+        plan->workspace_size = 0;
+        split = cla_split_keys(plan, heads * cla_ceil_div(packed_rows(problem), tile->rows), tile_keys(tile));
+        status = add_with_tile(plan, tile, &split, &step, error);
+    }
+    if (status != CLATTN_SUCCESS)
+        return status;
+    cla_flash_args(step, problem, &split);
+    step->heads = heads;
+    step->packed_heads = packed;
+    step->rows = problem->q_len;
+    step->tile_rows = tile->rows;
+    cla_text_add(name, "q%dk%lld", tile->rows, (long long)tile_keys(tile));
+    if (split.keys != 0)
+        cla_text_add(name, "s%lld", (long long)split.keys);
+    return cla_add_split_merge(plan, &split, error);
+}
+
+const struct cla_variant cla_attention_split_kv = {"split_kv", accepts, add_steps};
