@@ -135,7 +135,7 @@ static inline float4 quad_of_0(uint4 piece, int quad)
 static inline float4 quad_of_1(uint4 piece, int quad)
 {
     const uint2 half_piece = quad == 0 ? piece.lo : piece.hi;
-    return vload_half4(0, (const half *)&half_piece);
+    return vload_half4(0, (__private const half *)&half_piece);
 }
 
 static inline float4 quad_of_2(uint4 piece, int quad)
@@ -202,6 +202,7 @@ static inline void share_scores(__local float *shares, __local const float4 *que
         for (int n = 0; n < ITEM_KEYS; n++)
             sum[r][n] = 0.0f;
     }
+#pragma unroll 1
     for (int step0 = 0; step0 < STEPS; step0 += STEPS_IN_FLIGHT) {
         uint4 pieces[STEPS_IN_FLIGHT][ITEM_KEYS];
         if (wide)
@@ -274,6 +275,20 @@ static inline void sum_values(float4 out[ITEM_ROWS][VALUE_QUADS], __local const 
     }
 }
 
+static inline void store_row(__global result_t *output, long at, int column, const float4 out[VALUE_QUADS], float factor)
+{
+#pragma unroll
+    for (int quad = 0; quad < VALUE_QUADS; quad++) {
+        const float4 o = out[quad] * factor;
+#pragma unroll
+        for (int c = 0; c < 4; c++) {
+            const int d = column + 4 * quad + c;
+            if (d < CLA_VALUE_DIM)
+                store_result(output, at + d, c == 0 ? o.x : c == 1 ? o.y : c == 2 ? o.z : o.w);
+        }
+    }
+}
+
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
 split_kv(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
          __global const value_t *value, long4 value_view, __global result_t *output, long4 output_view,
@@ -296,7 +311,8 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     const int row_tiles = max(1, (heads_per_kv * q_len + CLA_ROWS - 1) / CLA_ROWS);
     const uint2 tile = divide(group, (uint)row_tiles);
     const uint2 head = divide(tile.x, (uint)(q_heads / heads_per_kv));
-    const struct batch batch = batch_of((int)head.x, CLA_PLACES);
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     const int g = (int)head.y;
     const int n0 = (int)tile.y * CLA_ROWS;
     const int rows = clamp(heads_per_kv * batch.q_len - n0, 0, CLA_ROWS);
@@ -306,8 +322,8 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     const uint2 first_row = divide((uint)n0, row_len);
     const uint2 last_row = divide((uint)(n0 + max(rows, 1) - 1), row_len);
     const int one_head = first_row.x == last_row.x;
-    const int2 first_keys = visible_keys(batch, one_head ? (int)first_row.y : 0, CLA_SEMANTICS);
-    const int2 last_keys = visible_keys(batch, one_head ? (int)last_row.y : (int)row_len - 1, CLA_SEMANTICS);
+    const int2 first_keys = visible_keys(&batch, one_head ? (int)first_row.y : 0, CLA_SEMANTICS);
+    const int2 last_keys = visible_keys(&batch, one_head ? (int)last_row.y : (int)row_len - 1, CLA_SEMANTICS);
     const int2 all = visible_to_all(first_keys, last_keys);
     int2 some = rows > 0 ? visible_to_some(first_keys, last_keys) : (int2)(0);
 #if CLA_SPLIT
@@ -332,7 +348,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     const int exists = row < rows;
     const int h = g * heads_per_kv + (exists ? (int)row_place.x : 0);
     const int i = exists ? (int)row_place.y : batch.q_len;
-    const int2 visible = visible_keys(batch, i, CLA_SEMANTICS);
+    const int2 visible = visible_keys(&batch, i, CLA_SEMANTICS);
     __local const float *row_shares = shares + row * KEYS * CLA_SHARERS + row / ITEM_ROWS * SHARE_PAD;
 
     /* In the sums of values: a group of keys, a piece of the columns, and a group of rows. */
@@ -348,7 +364,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
         const uint2 place = divide((uint)(n0 + r), row_len);
         float4 dims = (float4)(0.0f);
         if (r < rows)
-            dims = fetch4_query(query, query_row(query_view, batch, g * heads_per_kv + (int)place.x, (int)place.y), d,
+            dims = fetch4_query(query, query_row(query_view, &batch, g * heads_per_kv + (int)place.x, (int)place.y), d,
                                 CLA_HEAD_DIM);
         queries[e + r / ITEM_ROWS * QUERY_PAD] = dims;
     }
@@ -380,29 +396,29 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 
     for (int j0 = some.x; j0 < some.y; j0 += KEYS) {
         const int count = min(KEYS, some.y - j0);
-        const int cut = count < KEYS || classify(batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
+        const int cut = count < KEYS || classify(&batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
 
         long key_rows[ITEM_KEYS];
 #pragma unroll
         for (int n = 0; n < ITEM_KEYS; n++)
-            key_rows[n] = key_row(key_view, batch, g, j0 + min((int)slot.x + n * KEY_SLOTS, count - 1), CLA_PLACES);
+            key_rows[n] = key_row(key_view, &batch, g, j0 + min((int)slot.x + n * KEY_SLOTS, count - 1), CLA_PLACES);
         share_scores(my_shares, my_queries, key, key_rows, (int)shared.y, wide_keys);
         barrier(CLK_LOCAL_MEM_FENCE);
 
         for (int k = item; k < count; k += CLA_GROUP_SIZE)
-            value_rows[k] = value_row(value_view, batch, g, j0 + k, CLA_PLACES);
+            value_rows[k] = value_row(value_view, &batch, g, j0 + k, CLA_PLACES);
         float scores[ITEM_KEYS];
         float tile_max = largest;
 #pragma unroll
         for (int n = 0; n < ITEM_KEYS; n++) {
             const int k = lane + n * KEY_SLOTS;
             scores[n] = -INFINITY;
-            if (exists && k < count && (!cut || keep(batch, h, i, j0 + k, visible, CLA_SEMANTICS))) {
+            if (exists && k < count && (!cut || keep(&batch, h, i, j0 + k, visible, CLA_SEMANTICS))) {
                 float product = 0.0f;
 #pragma unroll
                 for (int share = 0; share < CLA_SHARERS; share++)
                     product += row_shares[k * CLA_SHARERS + share];
-                scores[n] = capped(scale * product) + bias(batch, h, i, j0 + k, CLA_SEMANTICS);
+                scores[n] = capped(scale * product) + bias(&batch, h, i, j0 + k, CLA_SEMANTICS);
             }
             tile_max = fmax(tile_max, scores[n]);
         }
@@ -453,7 +469,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 #if CLA_SPLIT
         lse[part * lse_part_stride + view_row(lse_view, batch.index, h, i)] = largest + log(sum);
 #elif CLA_LSE
-        lse[query_row(lse_view, batch, h, i)] = largest + log(sum);
+        lse[query_row(lse_view, &batch, h, i)] = largest + log(sum);
 #endif
     }
 
@@ -467,8 +483,11 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
         barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
         for (int r = 0; r < ITEM_ROWS; r++) {
-            for (int other = 1; key_group.x == 0 && other < KEY_GROUPS; other++)
-                out[0][r][quad] += scratch[r * CLA_GROUP_SIZE + item + other * OWNERS];
+            float4 total = (float4)(0.0f);
+#pragma unroll 1
+            for (int other = 0; other < KEY_GROUPS; other++)
+                total += scratch[r * CLA_GROUP_SIZE + owner + other * OWNERS];
+            out[0][r][quad] = total;
         }
     }
 #endif
@@ -479,26 +498,15 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
         const int column = (owner + piece * CLA_GROUP_SIZE) / ROW_GROUPS * VALUE_PIECE;
 #pragma unroll
         for (int r = 0; r < ITEM_ROWS; r++) {
-            if (out_row + r >= rows || key_group.x > 0)
-                break;
             const uint2 place = divide((uint)(n0 + out_row + r), row_len);
             const int out_head = g * heads_per_kv + (int)place.x;
 #if CLA_SPLIT
             const long at = part * part_stride + view_row(output_view, batch.index, out_head, (int)place.y);
 #else
-            const long at = query_row(output_view, batch, out_head, (int)place.y);
+            const long at = query_row(output_view, &batch, out_head, (int)place.y);
 #endif
-            const float inverse = fades[out_row + r];
-#pragma unroll
-            for (int quad = 0; quad < VALUE_QUADS; quad++) {
-                const float4 o = out[piece][r][quad] * inverse;
-#pragma unroll
-                for (int c = 0; c < 4; c++) {
-                    const int d = column + 4 * quad + c;
-                    if (d < CLA_VALUE_DIM)
-                        store_result(output, at + d, c == 0 ? o.x : c == 1 ? o.y : c == 2 ? o.z : o.w);
-                }
-            }
+            if (out_row + r < rows && key_group.x == 0)
+                store_row(output, at, column, out[piece][r], fades[out_row + r]);
         }
     }
 }

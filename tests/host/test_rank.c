@@ -71,6 +71,15 @@ static void few_queries_have_a_row_of_their_own(void **state)
     rank_queries(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 17, names, 3, ranked);
     assert_string_equal(ranked[0], "flash_vector");
     assert_string_equal(ranked[1], "split_kv_vector");
+
+    static const char *const shared[] = {"unfused", "flash", "split_kv"};
+    for (int c = 0; c < 2; c++) { /* GPU and mobile */
+        rank_queries(CLA_OP_ATTENTION, classes[c], 16, shared, 3, ranked);
+        assert_string_equal(ranked[0], "split_kv");
+        assert_string_equal(ranked[1], "flash");
+        rank_queries(CLA_OP_ATTENTION, classes[c], 17, shared, 3, ranked);
+        assert_string_equal(ranked[0], "flash");
+    }
 }
 
 static void unknown_variants_come_last_as_they_come(void **state)
