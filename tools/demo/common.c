@@ -31,8 +31,18 @@ enum exit_code demo_buffer(struct demo *demo, const void *data, size_t bytes, cl
         return fail_opencl("clCreateBuffer", bytes, code);
     assert(demo->num_buffers < DEMO_MOST);
     demo->buffers[demo->num_buffers++] = mem;
+    demo->bytes += bytes;
     *buffer = (clattn_buffer){CLATTN_BUFFER_CL_MEM, mem, 0};
     return EXIT_DONE;
+}
+
+size_t demo_memory(const struct demo *demo)
+{
+    size_t workspace = 0;
+    for (int i = 0; i < demo->num_plans; i++)
+        if (clattn_plan_workspace_size(demo->plans[i]) > workspace)
+            workspace = clattn_plan_workspace_size(demo->plans[i]);
+    return demo->bytes + workspace;
 }
 
 enum exit_code demo_write(struct demo *demo, clattn_buffer buffer, const void *data, size_t bytes)

@@ -23,6 +23,7 @@ struct demo {
     clattn_plan *plans[DEMO_MOST];
     struct picture pictures[DEMO_MOST];
     int num_buffers, num_plans, num_pictures;
+    size_t bytes;     /* of the buffers */
     const char *path; /* of the picture to draw; NULL: none is wanted */
     int descriptor;
 };
@@ -64,11 +65,37 @@ double demo_difference(const float *a, const float *b, size_t count);
 /* Says what was found and what is allowed. EXIT_VERIFICATION where it is not found <= allowed. */
 enum exit_code demo_check(const char *what, double found, double allowed);
 
+/*
+ * A multi-head layer on the host: queries from `input`, keys from `keys`, values from `values`, each [length, width];
+ * w_q, w_k and w_v [heads * dim, width], w_o [output_width, heads * dim]. No mask, no bias, the usual scale.
+ */
+struct demo_layer {
+    clattn_layer_inputs inputs;
+    int heads, dim, q_len, kv_len, width, key_width, value_width, output_width;
+    const float *input, *keys, *values, *w_q, *w_k, *w_v, *w_o;
+};
+
+/* A plan for it, which also gives out the weights [heads, q_len, kv_len] if so wished. */
+enum exit_code demo_layer_plan(struct demo *demo, const struct demo_layer *layer, bool weights, clattn_plan ***plan);
+
+/* Says what is run, and runs it on the device. `weights` may be NULL. */
+enum exit_code demo_layer_run(struct demo *demo, const struct demo_layer *layer, float *output, float *weights);
+
+/* The output in double precision, on the host. */
+enum exit_code demo_layer_reference(const struct demo_layer *layer, float *output);
+
+/* Bytes of the device so far: all buffers, and the largest workspace of a plan. */
+size_t demo_memory(const struct demo *demo);
+
 /* Draws the picture, if one is wanted. */
 enum exit_code demo_picture(struct demo *demo, const struct heatmap *heatmap);
 
 /* The user's image, or where there is none a drawn scene of sun, house and trees, in this size. */
 enum exit_code demo_image(struct demo *demo, int width, int height, const struct picture **picture);
+
+/* Levels of red, green and blue [height, width, 3], from 0 to 1, as a picture. */
+enum exit_code demo_colours(struct demo *demo, const float *levels, int width, int height,
+                            const struct picture **picture);
 
 /* Grey levels as a picture, 0 being black and 1 white. That of a pixel is `stride` floats after the one before it. */
 enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int width, int height,

@@ -48,6 +48,18 @@ enum exit_code demo_image(struct demo *demo, int width, int height, const struct
     return code;
 }
 
+enum exit_code demo_colours(struct demo *demo, const float *levels, int width, int height,
+                            const struct picture **picture)
+{
+    assert(demo->num_pictures < DEMO_MOST);
+    struct picture *made = &demo->pictures[demo->num_pictures++];
+    *picture = made;
+    TRY(picture_create(made, width, height, COLOUR_BLACK));
+    for (int i = 0; i < 3 * width * height; i++)
+        made->pixels[i] = (unsigned char)(255 * fminf(fmaxf(levels[i], 0), 1) + 0.5f);
+    return EXIT_DONE;
+}
+
 enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int width, int height,
                          const struct picture **picture)
 {
