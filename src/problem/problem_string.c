@@ -130,8 +130,8 @@ static void add_sizes(struct line *line, const struct cla_problem *problem)
 /* Of the operands that have a choice: one type where they agree, else all of them in this order. */
 static void add_types(struct line *line, const struct cla_problem *problem)
 {
-    static const enum cla_operand order[] = {CLA_QUERY,  CLA_KEY,  CLA_VALUE, CLA_INPUT,
-                                             CLA_WEIGHT, CLA_BIAS, CLA_OUTPUT};
+    static const enum cla_operand order[] = {CLA_QUERY, CLA_KEY,   CLA_VALUE,  CLA_KEY_CACHE, CLA_VALUE_CACHE,
+                                             CLA_PARTS, CLA_INPUT, CLA_WEIGHT, CLA_BIAS,      CLA_OUTPUT};
     clattn_dtype types[sizeof order / sizeof *order];
     int count = 0;
     bool same = true;

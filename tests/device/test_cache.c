@@ -217,6 +217,19 @@ static void check_bytes(const struct harness *harness, const struct tensor *t, c
     free(found);
 }
 
+static void plans_say_what_they_are(void **state)
+{
+    struct append_scene scene;
+
+    open_append(*state, &append_cases[7], &scene);
+    assert_string_equal(clattn_plan_problem(scene.plan), "append b7h2q9k40d64v20:f16-f16-bf16-f32:paged=5x60");
+    assert_string_equal(clattn_plan_variant(scene.plan), "append");
+    close_append(&scene);
+    open_append(*state, &append_cases[0], &scene);
+    assert_string_equal(clattn_plan_problem(scene.plan), "append b7h2q3k20d64:f32");
+    close_append(&scene);
+}
+
 static void append_writes_its_rows_and_nothing_else(void **state)
 {
     const struct harness *harness = *state;
@@ -662,6 +675,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(append_writes_its_rows_and_nothing_else),
+        cmocka_unit_test(plans_say_what_they_are),
         cmocka_unit_test(equal_types_keep_their_bits),
         cmocka_unit_test(key_only_leaves_values_out),
         cmocka_unit_test(generation_over_a_linear_cache),
