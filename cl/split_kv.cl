@@ -149,8 +149,14 @@ static inline float4 quad_of_2(uint4 piece, int quad)
 
 /* Whether every piece of every row begins at a multiple of 16 bytes and is whole. */
 #define IS_WIDE(p, view, dim, piece)                                                                                   \
-    ((dim) % (piece) == 0 && ((size_t)((p) + (view).x) & 15) == 0 &&                                                   \
-     (((view).y | (view).z | (view).w) & ((piece)-1)) == 0)
+    ((dim) % (piece) == 0 && ((size_t)((p) + (view).x) & 15) == 0 && strides_divide(view, piece))
+
+/* Whether the strides of a view are multiples of `piece`, a power of two. */
+static inline int strides_divide(long4 view, int piece)
+{
+    const int4 rest = convert_int4(view & (long4)(0, piece - 1, piece - 1, piece - 1));
+    return as_long(rest.lo | rest.hi) == 0;
+}
 
 /* The pieces of ITEM_KEYS keys that begin at `at`, for as many steps as are in flight. */
 static inline void fetch_keys(uint4 pieces[STEPS_IN_FLIGHT][ITEM_KEYS], __global const key_t *key,
