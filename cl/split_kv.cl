@@ -69,7 +69,7 @@
 #define KEY_GROUPS  (OWNERS < CLA_GROUP_SIZE ? CLA_GROUP_SIZE / OWNERS : 1)
 #define ITEM_PIECES CEIL_DIV(OWNERS, CLA_GROUP_SIZE)
 
-/* Loads of 16 bytes that a work-item has in flight: of keys STEPS_IN_FLIGHT * ITEM_KEYS, of values as many keys. */
+/* What a work-item has in flight: steps of ITEM_KEYS loads, and loads of values. */
 #define STEPS_IN_FLIGHT  MIN_OF(STEPS, 2)
 #define VALUES_IN_FLIGHT 4
 
@@ -302,10 +302,10 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 {
     __local float4 queries[CLA_ROWS * QUERY_QUADS + (ROW_GROUPS - 1) * QUERY_PAD];
     __local float4 scratch[CLA_GROUP_SIZE * ITEM_ROWS + (ROW_GROUPS - 1) * SHARE_PAD / 4]; /* shares of the scores; at the end, sums of values */
+    __local long value_rows[KEYS];
     __local float weights[KEYS * CLA_ROWS] __attribute__((aligned(16)));
     __local float row_scratch[CLA_ROWS * KEY_SLOTS] __attribute__((aligned(16)));
-    __local float fades[CLA_ROWS] __attribute__((aligned(16)));
-    __local long value_rows[KEYS];
+    __local float fades[CLA_ROWS];
 
     const int item = (int)get_local_id(0);
     uint group = (uint)get_group_id(0);

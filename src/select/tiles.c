@@ -29,24 +29,24 @@ const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_b
 
 /*
  * For few queries. More rows a work-group read keys and values less often, as long as there are so many; more
- * work-items have more loads in flight, of 64 bytes each, between barriers.
+ * work-items have more loads in flight between barriers.
  */
 static const struct cla_split_tile split_tiles[] = {
     /* rows group sharers   keys, local memory at 128 dims in f32 */
-    {16, 128, 4}, /*  32, 19 584 bytes */
-    {16, 64, 4},  /*  16, 14 144 */
-    {8, 128, 4},  /*  64, 15 488 */
-    {8, 64, 4},   /*  32,  9 664 */
+    {16, 128, 4}, /*  32, 19 552 bytes */
+    {16, 64, 4},  /*  16, 14 048 */
+    {8, 128, 4},  /*  64, 15 520 */
+    {8, 64, 4},   /*  32,  9 888 */
     {4, 128, 4},  /* 128, 13 840 */
     {4, 64, 4},   /*  64,  7 952 */
     {4, 16, 4},   /*  16,  3 536 */
-    {2, 128, 4},  /* 128, */
-    {2, 64, 4},   /*  64, */
-    {2, 16, 4},   /*  16, */
-    {1, 128, 4},  /* 128, */
-    {1, 64, 4},   /*  64, */
-    {1, 16, 4},   /*  16, */
-    {1, 1, 1},    /*   4, */
+    {2, 128, 4},  /* 128,  7 432 */
+    {2, 64, 4},   /*  64,  4 232 */
+    {2, 16, 4},   /*  16,  1 832 */
+    {1, 128, 4},  /* 128,  4 228 */
+    {1, 64, 4},   /*  64,  2 372 */
+    {1, 16, 4},   /*  16,    980 */
+    {1, 1, 1},    /*   4,    584 */
 };
 
 const struct cla_split_tile *cla_split_tile_for(const struct cla_device *device, const struct cla_problem *problem,

@@ -33,8 +33,8 @@ const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_b
 typedef int64_t cla_split_local_bytes(const struct cla_split_tile *tile, const struct cla_problem *problem);
 
 /*
- * As above, the `index`-th tile for `rows` query rows that share keys, of which a tile takes half as many as it can at
- * least.
+ * The same for `rows` query rows that share keys. A tile that would be half empty or more is passed over; one that
+ * takes fewer rows than there are comes after those that take more.
  */
 const struct cla_split_tile *cla_split_tile_for(const struct cla_device *device, const struct cla_problem *problem,
                                                 int64_t rows, cla_split_local_bytes *local_bytes, size_t index);
