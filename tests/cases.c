@@ -29,7 +29,7 @@ static const struct types types[] = {
 
 static const int64_t q_lens[] = {1, 3, 17, 64, 65, 100, 203};
 static const int64_t kv_lens[] = {1, 3, 17, 64, 65, 100, 203};
-static const int64_t head_dims[] = {1, 3, 21, 32, 64, 72, 80, 96, 128, 203, 256, 512};
+static const int64_t head_dims[] = {1, 3, 21, 64, 72, 80, 128, 203, 256, 512};
 static const int64_t value_dims[] = {0, 1, 21, 64, 128, 203};
 
 struct heads {
