@@ -198,22 +198,55 @@ struct rows {
     int end[ROWS];
 };
 
-/* Mask and exclusions of a cut tile, lane by lane. seen[k]: some row sees key k. */
-static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, const struct batch *batch, int j0, int count,
-                       CLA_SEMANTICS_PARAMS)
+#if CLA_MASK
+/*
+ * tile[count][ROWS], the mask turned as the scores are: what is added to the score of a pair that the mask keeps, and
+ * -inf where it excludes. Rows that are nobody's are left out: their intervals exclude everything.
+ */
+static void turn_mask(float *tile, const struct rows *rows, int b, int j0, int count, __global const mask_t *mask,
+                      long4 mask_view, int2 mask_keys)
 {
+    const int covered = clamp(mask_keys.y - j0, 0, count);
+    for (int r = 0; r < rows->count; r++) {
+        __global const mask_t *from = mask + mask_index(b, rows->head[r], rows->query[r], j0, mask_view, mask_keys);
+        int k = 0;
+        for (; k < covered; k++) {
+#if CLA_MASK == 1
+            tile[k * ROWS + r] = from[k * mask_keys.x] != 0 ? 0.0f : -INFINITY;
+#else
+            tile[k * ROWS + r] = load_mask(from, k * mask_keys.x);
+#endif
+        }
+        for (; k < count; k++)
+            tile[k * ROWS + r] = -INFINITY;
+    }
+}
+#endif
+
+/* Mask and exclusions of a cut tile. seen[k]: some row sees key k. */
+WIDE static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, const struct batch *batch, int j0,
+                            int count, CLA_SEMANTICS_PARAMS)
+{
+#if CLA_MASK
+    float tile[CLA_KEYS * ROWS];
+    turn_mask(tile, rows, batch->index, j0, count, mask, mask_view, mask_keys);
+#endif
     for (int k = 0; k < count; k++) {
-        float *row = (float *)(scores + k * CLA_VECTORS);
         const int j = j0 + k;
-        int any = 0;
-        for (int r = 0; r < ROWS; r++) {
-            const int h = rows->head[r];
-            const int i = rows->query[r];
-            const int kept = keep(batch, h, i, j, (int2)(rows->first[r], rows->end[r]), CLA_SEMANTICS);
-            row[r] = kept ? row[r] + mask_bias(batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
+        const ivec_t exists = (ivec_t)(pages_exist(batch, j, j + 1, CLA_PLACES) ? -1 : 0);
+        ivec_t any = (ivec_t)(0);
+        for (int v = 0; v < CLA_VECTORS; v++) {
+            ivec_t kept = exists & (ivec_load(rows->first + v * CLA_LANES) <= j) & (ivec_load(rows->end + v * CLA_LANES) > j);
+            vec_t s = scores[k * CLA_VECTORS + v];
+#if CLA_MASK
+            const vec_t added = vec_load(tile + k * ROWS + v * CLA_LANES);
+            kept &= ~(added == -INFINITY); /* NaN is kept */
+            s += added;
+#endif
+            scores[k * CLA_VECTORS + v] = kept ? s : (vec_t)(-INFINITY);
             any |= kept;
         }
-        seen[k] = any;
+        seen[k] = any_lane(any);
     }
 }
 

@@ -77,7 +77,10 @@ typedef enum clattn_storage {
                                 pool does not have are excluded */
 } clattn_storage;
 
-/* Which scores a run writes to the scores buffer. */
+/*
+ * Which scores a run writes to the scores buffer. RAW and SOFTCAP hold anything for a key that lies nowhere: past the end
+ * of a packed sequence, or in a block that the pool does not have.
+ */
 typedef enum clattn_scores_stage {
     CLATTN_SCORES_NONE = 0,
     CLATTN_SCORES_RAW = 1,     /* after the scale; ignores softcap and every exclusion */
