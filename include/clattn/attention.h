@@ -78,8 +78,8 @@ typedef enum clattn_storage {
 } clattn_storage;
 
 /*
- * Which scores a run writes to the scores buffer. RAW and SOFTCAP hold anything for a key that lies nowhere: past the end
- * of a packed sequence, or in a block that the pool does not have.
+ * Which scores a run writes to the scores buffer. RAW and SOFTCAP hold anything for a key that lies nowhere: past the
+ * end of a packed sequence, or in a block that the pool does not have.
  */
 typedef enum clattn_scores_stage {
     CLATTN_SCORES_NONE = 0,
