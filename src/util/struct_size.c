@@ -35,6 +35,7 @@ clattn_status cla_struct_read(const void *given, size_t oldest, void *copy, size
                             name, i, clattn_version_string(), size);
     memset(copy, 0, size);
     memcpy(copy, given, size < struct_size(given) ? size : struct_size(given));
+    memcpy(copy, &size, sizeof size); /* whoever reads the copy again must not follow a larger size past its end */
     return CLATTN_SUCCESS;
 }
 

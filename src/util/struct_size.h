@@ -15,8 +15,9 @@
 clattn_status cla_struct_check(const void *given, size_t oldest, const char *name, clattn_error *error);
 
 /*
- * Checks `given` and copies it to `copy`, of `size` bytes, fields that an earlier header lacks being 0. INVALID_VALUE
- * where it has a field that is not 0 and unknown here: the program asks for what this version cannot do.
+ * Checks `given` and copies it to `copy`, of `size` bytes, fields that an earlier header lacks being 0 and struct_size
+ * being `size`. INVALID_VALUE where it has a field that is not 0 and unknown here: the program asks for what this
+ * version cannot do.
  */
 clattn_status cla_struct_read(const void *given, size_t oldest, void *copy, size_t size, const char *name,
                               clattn_error *error);
