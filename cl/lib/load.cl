@@ -72,7 +72,8 @@ struct batch {
 static inline int2 packed_rows(long begin, long end, int most, int total)
 {
     const long first = clamp(begin, 0L, (long)total);
-    return (int2)((int)first, (int)clamp(min(end, (long)total) - first, 0L, (long)most));
+    const long last = clamp(end, first, (long)total); /* before the difference, which would wrap for the least end */
+    return (int2)((int)first, (int)min(last - first, (long)most));
 }
 
 static inline void batch_of(struct batch *batch, int b, CLA_PLACES_PARAMS)

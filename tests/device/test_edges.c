@@ -272,6 +272,29 @@ static void nothing_to_do_gives_an_event(void **state)
         }
 }
 
+/* Cumulative lengths whose difference does not fit 64 bits: no row of the sequence is written, none outside is read. */
+static void hostile_cumulative_lengths_stay_inside(void **state)
+{
+    static const int64_t q_cu[] = {12, INT64_MIN}, kv_cu[] = {9, INT64_MIN};
+    const struct harness *harness = *state;
+    struct test_case c = make_case("b1h2q8k6d20:%s:ragged=qkv@16,12:lse", "f32");
+    const char *variant;
+
+    c.desc.q_cu_lengths = c.desc.kv_cu_lengths = CLATTN_LENGTHS_I64;
+    for (size_t n = 0; next_variant(&n, &variant);) {
+        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+        if (plan == NULL)
+            continue;
+        struct arrays arrays;
+        assert_true(arrays_init(&arrays, &c));
+        memcpy(arrays_at(&arrays, ARRAY_Q_CU_LENGTHS), q_cu, sizeof q_cu);
+        memcpy(arrays_at(&arrays, ARRAY_KV_CU_LENGTHS), kv_cu, sizeof kv_cu);
+        run(harness, plan, &arrays);
+        arrays_free(&arrays);
+        clattn_plan_release(plan);
+    }
+}
+
 /* ---- NaN and Inf ---------------------------------------------------------------------------------------------- */
 
 /* Each way of hiding keys: results have the same bits whatever the hidden keys and values hold. */
@@ -510,6 +533,7 @@ static void infinite_masks_are_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hostile_cumulative_lengths_stay_inside),
         cmocka_unit_test(fully_masked_rows_are_zero),
         cmocka_unit_test(positions_outside_the_keys_are_zero),
         cmocka_unit_test(batches_have_lengths_of_their_own),
