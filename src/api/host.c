@@ -70,24 +70,27 @@ static void copy_elements(const struct cla_tensor *tensor, int64_t first, int64_
             }
 }
 
-/* Every row of an output but those of packed queries that belong to no sequence. */
-static void copy_output(const struct host_run *host, enum cla_operand operand, const void *staged)
+/* Rows [first, end) of every output: all but those of packed queries that belong to no sequence. */
+struct rows {
+    int64_t first;
+    int64_t end;
+};
+
+static struct rows rows_of(const struct host_run *host)
 {
     const struct cla_problem *problem = &host->plan->problem;
-    const struct cla_tensor *tensor = &problem->tensor[operand];
     const void *cu = host->input[CLA_Q_CU_LENGTHS];
-    int64_t first = 0, end = tensor->extent[2];
-    if (problem->q_cu_lengths != CLATTN_LENGTHS_NONE) {
-        first = cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, 0);
-        end = cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, problem->batch);
-    }
-    copy_elements(tensor, first, end, host->output[operand], staged);
+    if (problem->q_cu_lengths == CLATTN_LENGTHS_NONE || cu == NULL)
+        return (struct rows){0, problem->q_len};
+    return (struct rows){cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, 0),
+                         cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, problem->batch)};
 }
 
 /* The outputs, read to memory of our own first: the caller's change all or none. */
 static clattn_status read_outputs(struct host_run *host, clattn_error *error)
 {
     void *staged[CLA_NUM_OPERANDS] = {0};
+    const struct rows rows = rows_of(host); /* now: an output may be the array that says it */
     clattn_status status = CLATTN_SUCCESS;
     for (int o = 0; o < CLA_NUM_OPERANDS && status == CLATTN_SUCCESS; o++) {
         if (host->output[o] == NULL || host->bytes[o] == 0)
@@ -105,7 +108,7 @@ static clattn_status read_outputs(struct host_run *host, clattn_error *error)
     }
     for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
         if (status == CLATTN_SUCCESS && staged[o] != NULL)
-            copy_output(host, (enum cla_operand)o, staged[o]);
+            copy_elements(&host->plan->problem.tensor[o], rows.first, rows.end, host->output[o], staged[o]);
         free(staged[o]);
     }
     return status;

@@ -190,6 +190,31 @@ static void host_call_takes_unneeded_blocks(void **state)
     arrays_free(&arrays);
 }
 
+/* The output takes the place of the cumulative lengths, which the other outputs need too. */
+static void host_call_writes_over_its_integers(void **state)
+{
+    const struct harness *harness = *state;
+    struct test_case c;
+    int32_t cu[16] = {0, 4};
+    float zeros[16] = {0.0f}, ones[16], lse[4] = {-1.0f, -1.0f, -1.0f, -1.0f};
+    clattn_attention_host_args args;
+    clattn_error error;
+
+    for (int n = 0; n < 16; ++n)
+        ones[n] = 1.0f;
+    assert_true(case_from_problem("b1h1q4k4d4:f32:ragged=q:lse", &c));
+    clattn_attention_host_args_init(&args);
+    args.query = args.key = zeros;
+    args.value = ones;
+    args.output = cu;
+    args.q_cu_lengths = cu;
+    args.lse = lse;
+    harness_check(clattn_attention_host(harness->context, &c.desc, &args, &error), &error, c.name);
+    assert_memory_equal(cu, ones, sizeof cu);
+    for (int i = 0; i < 4; ++i)
+        assert_true(lse[i] > 1.386f && lse[i] < 1.387f); /* ln 4 */
+}
+
 static void host_call_refuses(void **state)
 {
     static const int32_t bad_lengths[2][2] = {{6, 7}, {-1, 3}};
@@ -241,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(host_arrays),
         cmocka_unit_test(host_call_refuses),
+        cmocka_unit_test(host_call_writes_over_its_integers),
         cmocka_unit_test(host_call_refuses_integers),
         cmocka_unit_test(host_call_takes_unneeded_blocks),
     };
