@@ -77,8 +77,11 @@
 #define VALUE_SPACE __global
 #endif
 
-/* Whether a tile may have keys that no row sees, which must not reach a product, not even multiplied by 0. */
-#define HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2)
+/*
+ * Whether a tile may have keys that no row sees, which must not reach a product, not even multiplied by 0. Packed rows of
+ * two heads, the last queries of one and the first of the next, see two bands with keys between them.
+ */
+#define HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2 || (CLA_PACK && CLA_BAND))
 
 #if CLA_SPLIT
 #define result_t float
@@ -385,7 +388,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     }
 #endif
 
-    /* But for masks and pages, every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden
+    /* But for HIDDEN_KEYS, every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden
      * key. */
     for (int j0 = some.x, count; j0 < some.y; j0 += count) {
         count = min(CLA_KEYS, some.y - j0);

@@ -334,6 +334,33 @@ static void hidden_keys_and_values_have_no_effect(void **state)
         }
 }
 
+/* The value of key 140 is NaN, and query 140 alone sees it. Tiles have up to 64 queries: those farther away are in
+   another. */
+static void nan_in_a_value_stays_in_its_tile(void **state)
+{
+    const struct harness *harness = *state;
+    struct test_case c = make_case("b1h2g1q200k200d20:%s:window=0,0@top-left", "f32");
+    const char *variant;
+
+    for (size_t n = 0; next_variant(&n, &variant);) {
+        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+        struct arrays arrays;
+        if (plan == NULL)
+            continue;
+        assert_true(arrays_init(&arrays, &c));
+        arrays_set_row(&arrays, ARRAY_VALUE, 0, 0, 140, (double)NAN);
+        run(harness, plan, &arrays);
+        for (int64_t h = 0; h < 2; ++h) {
+            assert_true(isnan(element(&arrays, ARRAY_OUTPUT, h, 140, 0)));
+            for (int64_t i = 0; i < 200; ++i)
+                if ((i < 140 - 64 || i > 140 + 64) && isnan(element(&arrays, ARRAY_OUTPUT, h, i, 0)))
+                    fail_msg("%s, %s: head %d, query %d", c.name, clattn_plan_name(plan), (int)h, (int)i);
+        }
+        arrays_free(&arrays);
+        clattn_plan_release(plan);
+    }
+}
+
 static void poison_query(struct arrays *arrays)
 {
     arrays_set_row(arrays, ARRAY_QUERY, 0, 1, 7, (double)NAN);
@@ -533,6 +560,7 @@ static void infinite_masks_are_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nan_in_a_value_stays_in_its_tile),
         cmocka_unit_test(hostile_cumulative_lengths_stay_inside),
         cmocka_unit_test(fully_masked_rows_are_zero),
         cmocka_unit_test(positions_outside_the_keys_are_zero),
