@@ -21,8 +21,8 @@
  * 2^8, and most tiles skip the rescaling. Keys and values in f16 or bf16, or in pages, are first copied to a tile of floats in
  * private memory.
  *
- * Scores are in powers of two, log2(e) being folded into the scale, unless softcap or something that is added needs their natural
- * value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
+ * Scores are in powers of two, log2(e) being folded into the scale, unless softcap, a sink or something that is added needs their
+ * natural value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
  *
  * Few queries leave most lanes idle and most cores without work. So for these
  *
@@ -51,7 +51,7 @@
 #define ROWS   (CLA_VECTORS * CLA_LANES)
 #define LOG2E  1.44269504088896340736f
 #define LN2    0.69314718055994530942f
-#define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2 && !CLA_ALIBI && !CLA_RELATIVE)
+#define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2 && !CLA_ALIBI && !CLA_RELATIVE && !CLA_SINKS)
 #define UNIT   (BASE_2 ? LOG2E : 1.0f) /* of scores */
 
 /* Head dims that are summed in order; the sums of such runs are then added, since errors grow with the length of a run. */
@@ -382,7 +382,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             break;
 #endif
         if (logit > -FLT_MAX) {
-            ((float *)largest)[r] = logit * UNIT;
+            ((float *)largest)[r] = logit;
             ((float *)sum)[r] = 1.0f;
         }
     }

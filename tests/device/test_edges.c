@@ -272,6 +272,40 @@ static void nothing_to_do_gives_an_event(void **state)
         }
 }
 
+/* A sink may be any finite number. */
+static void set_low_sinks(struct arrays *arrays)
+{
+    float *sinks = arrays_at(arrays, ARRAY_SINKS);
+
+    hide_from_two_queries(arrays);
+    sinks[0] = -3e38f;
+    sinks[1] = -2.5e38f;
+}
+
+static void rows_of_low_sinks_alone_are_zero(void **state)
+{
+    const struct harness *harness = *state;
+    struct test_case c = make_case("b1h2q9k30d20:%s:mask=bool:sinks:lse", "f32");
+    const char *variant;
+
+    for (size_t n = 0; next_variant(&n, &variant);) {
+        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+        struct arrays arrays;
+        if (plan == NULL)
+            continue;
+        assert_true(arrays_init(&arrays, &c));
+        set_low_sinks(&arrays);
+        run(harness, plan, &arrays);
+        for (int64_t h = 0; h < 2; ++h) {
+            if (element(&arrays, ARRAY_OUTPUT, h, 2, 0) != 0.0)
+                fail_msg("%s, %s: output %g", c.name, clattn_plan_name(plan), element(&arrays, ARRAY_OUTPUT, h, 2, 0));
+            assert_true(element(&arrays, ARRAY_LSE, h, 2, 0) == (double)(h == 0 ? -3e38f : -2.5e38f));
+        }
+        arrays_free(&arrays);
+        clattn_plan_release(plan);
+    }
+}
+
 /* Cumulative lengths whose difference does not fit 64 bits: no row of the sequence is written, none outside is read. */
 static void hostile_cumulative_lengths_stay_inside(void **state)
 {
@@ -560,6 +594,7 @@ static void infinite_masks_are_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_of_low_sinks_alone_are_zero),
         cmocka_unit_test(nan_in_a_value_stays_in_its_tile),
         cmocka_unit_test(hostile_cumulative_lengths_stay_inside),
         cmocka_unit_test(fully_masked_rows_are_zero),
