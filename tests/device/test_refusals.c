@@ -481,6 +481,27 @@ static void a_problem_beyond_memory(void **state)
     clattn_plan_release(plan);
 }
 
+/* Variants that number the rows of many heads together leave those that an int cannot number to others. */
+static void rows_beyond_int(void **state)
+{
+    static const char *const packing[] = {"split_kv", "split_kv_vector"};
+    const struct harness *harness = *state;
+    struct test_case c;
+    clattn_plan *plan = NULL;
+    clattn_error error = {.message = ""};
+
+    assert_true(case_from_problem("b1h1073741824g1q2k1d1:f16", &c));
+    for (size_t n = 0; n < sizeof packing / sizeof *packing; ++n) {
+        c.desc.variant = packing[n];
+        assert_int_equal(clattn_attention_plan_create(harness->context, &c.desc, &plan, &error),
+                         CLATTN_ERROR_UNSUPPORTED);
+        assert_non_null(strstr(error.message, "2147483648 rows"));
+    }
+    c.desc.variant = NULL;
+    harness_check(clattn_attention_plan_create(harness->context, &c.desc, &plan, &error), &error, c.name);
+    clattn_plan_release(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +519,7 @@ int main(void)
         cmocka_unit_test(wait_lists_that_do_not_match),
         cmocka_unit_test(plans_that_cannot_be),
         cmocka_unit_test(a_problem_beyond_memory),
+        cmocka_unit_test(rows_beyond_int),
     };
 
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);

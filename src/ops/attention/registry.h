@@ -46,6 +46,12 @@ struct cla_vector_block {
 clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_block *block, bool pack,
                                    struct cla_text *name, clattn_error *error);
 
+/*
+ * Whether the rows of all query heads of a key/value head can be numbered together, which kernels do in int, a tile past
+ * the last one included.
+ */
+bool cla_packed_rows_fit(const struct cla_problem *problem, struct cla_text *reason);
+
 /* Whether the kernel takes the problem. */
 bool cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
                               struct cla_text *reason);

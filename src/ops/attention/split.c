@@ -14,6 +14,16 @@ void cla_flash_options(struct cla_text *options, const struct cla_problem *probl
     cla_option(options, "CLA_LSE", problem->tensor[CLA_LSE].present);
 }
 
+bool cla_packed_rows_fit(const struct cla_problem *problem, struct cla_text *reason)
+{
+    const int64_t most = INT32_MAX - 64;
+    const int64_t rows = cla_heads_per_kv(problem) * problem->q_len;
+    if (rows > most)
+        cla_text_add(reason, "%lld rows of a key/value head are too many to number, at most %lld", (long long)rows,
+                     (long long)most);
+    return rows <= most;
+}
+
 struct cla_split cla_split_keys(clattn_plan *plan, int64_t groups, int64_t granule)
 {
     const struct cla_problem *problem = &plan->problem;

@@ -60,7 +60,8 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
     else if (problem->value_dim > 1024)
         cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
                      (long long)problem->value_dim);
-    else if (cla_split_tile_for(device, problem, cla_max(packed_rows(problem), 1), local_bytes, 0) == NULL)
+    else if (cla_packed_rows_fit(problem, reason) &&
+             cla_split_tile_for(device, problem, cla_max(packed_rows(problem), 1), local_bytes, 0) == NULL)
         cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
     return reason->length == 0;
 }

@@ -7,6 +7,11 @@
 #include "ops/attention/registry.h"
 #include "util/size.h"
 
+static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
+{
+    return cla_packed_rows_fit(problem, reason) && cla_flash_vector_accepts(problem, device, reason);
+}
+
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     const int64_t rows = cla_heads_per_kv(&plan->problem) * plan->problem.q_len;
@@ -22,4 +27,4 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     return cla_add_flash_vector(plan, &block, true, name, error);
 }
 
-const struct cla_variant cla_attention_split_kv_vector = {"split_kv_vector", cla_flash_vector_accepts, add_steps};
+const struct cla_variant cla_attention_split_kv_vector = {"split_kv_vector", accepts, add_steps};
