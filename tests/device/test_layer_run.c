@@ -309,6 +309,12 @@ static void plans_refuse(void **state)
     REFUSED(scene.attention.struct_size = 8, CLATTN_ERROR_INVALID_ARGUMENT, "attention: clattn_attention_desc.struct");
     REFUSED((scene.attention.q_len = scene.attention.kv_len = 1 << 29, scene.attention.head_dim = 1 << 20),
             CLATTN_ERROR_OUT_OF_DEVICE_MEMORY, "the projected tensors have");
+    /* Four projected tensors fill the largest buffer, but for a row or two: what attention needs does not fit. */
+    REFUSED((scene.attention.variant = "unfused", scene.attention.q_len = scene.attention.kv_len = 2000,
+             scene.attention.head_dim = scene.attention.value_dim =
+                 (int64_t)(harness->info.largest_buffer / (4 * 4 * 2000)) / scene.attention.q_heads,
+             scene.attention.kv_heads = scene.attention.q_heads),
+            CLATTN_ERROR_OUT_OF_DEVICE_MEMORY, "and a part needs");
     assert_int_equal(clattn_layer_plan_create(harness->context, NULL, &scene.plan, &error),
                      CLATTN_ERROR_INVALID_ARGUMENT);
     assert_int_equal(clattn_layer_plan_create(NULL, &scene.desc, &scene.plan, &error), CLATTN_ERROR_INVALID_ARGUMENT);

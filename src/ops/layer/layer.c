@@ -132,15 +132,23 @@ static clattn_status add_parts(clattn_plan *plan, const struct cla_layer_problem
 }
 
 /* The parts run one after the other, so one place serves what they need themselves. */
-static void set_workspace(clattn_plan *plan, size_t end)
+static clattn_status set_workspace(clattn_plan *plan, size_t end, clattn_error *error)
 {
+    const size_t largest = (size_t)plan->context->device.info.largest_buffer;
     size_t most = 0;
     for (size_t i = 0; i < plan->num_parts; i++) {
         plan->parts[i].workspace = end;
         if (plan->parts[i].plan->workspace_size > most)
             most = plan->parts[i].plan->workspace_size;
     }
+    if (most > largest || end > largest - most)
+        return cla_fail(
+            error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
+            "the projected tensors have %zu bytes and a part needs %zu: the device allocates at most %zu at "
+            "once",
+            end, most, largest);
     plan->workspace_size = end + most;
+    return CLATTN_SUCCESS;
 }
 
 /* "layer cross 512,768->512:f32:bias " and attention's problem string. */
@@ -194,10 +202,10 @@ clattn_status cla_layer_plan(clattn_context *context, const struct cla_layer_pro
     clattn_status status = find_places(made, problem, &places, error);
     if (status == CLATTN_SUCCESS)
         status = add_parts(made, problem, &places, attention_variant, &lines, error);
-    if (status == CLATTN_SUCCESS) {
-        set_workspace(made, places.end);
+    if (status == CLATTN_SUCCESS)
+        status = set_workspace(made, places.end, error);
+    if (status == CLATTN_SUCCESS)
         status = explain(made, &lines, error);
-    }
     cla_text_free(&lines);
     if (status != CLATTN_SUCCESS) {
         cla_plan_release(made);
