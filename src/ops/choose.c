@@ -19,13 +19,6 @@ static const char *type_string(const struct cla_problem *problem)
     return "f32";
 }
 
-static char *copy_string(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = malloc(size);
-    return copy == NULL ? NULL : memcpy(copy, text, size);
-}
-
 static clattn_status no_memory(clattn_error *error)
 {
     return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the description of a plan");
@@ -78,10 +71,12 @@ static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *va
 
 static clattn_status set_problem_string(clattn_plan *plan, clattn_error *error)
 {
-    char text[256];
-    cla_problem_string(&plan->problem, text, sizeof text);
-    plan->problem_string = copy_string(text);
-    return plan->problem_string == NULL ? no_memory(error) : CLATTN_SUCCESS;
+    const size_t size = cla_problem_string(&plan->problem, NULL, 0) + 1;
+    plan->problem_string = malloc(size);
+    if (plan->problem_string == NULL)
+        return no_memory(error);
+    cla_problem_string(&plan->problem, plan->problem_string, size);
+    return CLATTN_SUCCESS;
 }
 
 static clattn_status unknown_variant(const struct cla_registry *registry, const char *name, clattn_error *error)

@@ -429,6 +429,11 @@ static void plans_explain_themselves(void **state)
     int64_t offset = 0;
     clattn_attention_args args;
     char start[600];
+    clattn_error error;
+    static const char longest[] =
+        "b0h1024g512q1073741823k1073741823d123v124:f32-f16-bf16-f32:window=549755813887,"
+        "549755813886@-549755813887:alibi@-549755813887:relative=536870911@-549755813887:softcap=1.1754944e-38:"
+        "scale=1.1754944e-38:lengths:paged=1073741823x21474:ragged=q@1073741823:sinks:lse";
 
     assert_true(case_from_problem("b1h4g2q33k65d24:f16:causal@5:lse", &c));
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
@@ -453,6 +458,10 @@ static void plans_explain_themselves(void **state)
     assert_non_null(strchr(clattn_plan_describe(plan), '\n')); /* the others, with their reasons */
     clattn_plan_release(plan);
     assert_true(clattn_attention_variant(0) != NULL && clattn_attention_variant(1000) == NULL);
+    harness_check(clattn_attention_desc_parse(longest, &c.desc, &error), &error, longest);
+    harness_check(clattn_attention_plan_create(harness->context, &c.desc, &plan, &error), &error, longest);
+    assert_string_equal(clattn_plan_problem(plan), longest);
+    clattn_plan_release(plan);
 }
 
 int main(void)
