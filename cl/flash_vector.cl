@@ -346,6 +346,8 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     int2 some = (int2)(kv_len, 0);
     int2 all = (int2)(0, kv_len);
     rows.count = clamp(heads * batch.q_len - n0, 0, ROWS);
+    if (rows.count == 0) /* of a packed sequence that is shorter; no barrier follows */
+        return;
     for (int r = 0; r < ROWS; r++) {
         const uint2 row = divide((uint)(n0 + r), (uint)max(1, batch.q_len));
         const int exists = r < rows.count;
