@@ -29,8 +29,8 @@ static const struct types types[] = {
 
 static const int64_t q_lens[] = {1, 3, 17, 64, 65, 100, 203};
 static const int64_t kv_lens[] = {1, 3, 17, 64, 65, 100, 203};
-static const int64_t head_dims[] = {1, 3, 21, 64, 72, 80, 128, 203, 256, 512};
-static const int64_t value_dims[] = {0, 1, 21, 64, 128, 203};
+static const int64_t head_dims[] = {1, 3, 21, 64, 80, 128, 203, 256};
+static const int64_t value_dims[] = {0, 1, 21, 72, 128, 203};
 
 struct heads {
     int64_t batch, query, key_value;
@@ -46,11 +46,10 @@ struct band {
 };
 
 static const struct band bands[] = {
-    {CLATTN_ALIGN_NONE, 0, false, false, 0, 0},          {CLATTN_ALIGN_TOP_LEFT, 0, true, false, 0, 0},
-    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, false, 0, 0},   {CLATTN_ALIGN_OFFSET, 9, true, false, 0, 0},
-    {CLATTN_ALIGN_OFFSET, -3, true, false, 0, 0},        {CLATTN_ALIGN_TOP_LEFT, 0, false, true, 4, 2},
-    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, true, 20, -1}, {CLATTN_ALIGN_OFFSET, 6, false, true, -1, 5},
-    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 33, 4},   {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, false, 0, 0},
+    {CLATTN_ALIGN_NONE, 0, false, false, 0, 0},        {CLATTN_ALIGN_TOP_LEFT, 0, true, false, 0, 0},
+    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, false, 0, 0}, {CLATTN_ALIGN_OFFSET, -3, true, false, 0, 0},
+    {CLATTN_ALIGN_TOP_LEFT, 0, false, true, 4, 2},     {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 20, 4},
+    {CLATTN_ALIGN_OFFSET, 6, false, true, -1, 5},      {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, false, 0, 0},
 };
 
 /* Letters of a shape: B, H, Q, K the extent of the problem, 1 broadcast, S short in the keys. */
@@ -140,8 +139,10 @@ static const unsigned char num_small[NUM_AXES] = {
 
 /* Types are put in place of each %s. Lengths beyond one tile of any variant. */
 static const char *const wide_problems[] = {
-    "b1h4q130k200d64:%s:lse",           "b1h2q300k520d128:%s:causal",
-    "b2h4g2q100k333d80v72:%s:mask=add", "b1h3q257k257d40:%s:window=50,20@bottom-right:scores=weights",
+    "b1h4q130k200d64:%s:lse",
+    "b1h2q300k520d128:%s:causal",
+    "b2h4g2q100k333d512v72:%s:mask=add",
+    "b1h3q257k257d40:%s:window=50,20@bottom-right:scores=weights",
     "b1h8g1q16k1000d64:%s:softcap=15",
 };
 
@@ -161,7 +162,7 @@ static const char *const decode_problems[] = {
     "b2h8g4q5k600d72:%s:causal:lse:paged=64x25",
     "b1h64g8q1k4097d128:%s:lengths:alibi@bottom-right",
     "b4h16g2q4k900d64:%s:causal:lse:ragged=qkv:sinks",
-    "b2h8g1q7k65d96:%s:mask=add:relative=16@top-left",
+    "b2h8g1q7k65d512:%s:mask=add:relative=16@top-left",
 };
 
 #define NUM_DECODE (sizeof decode_problems / sizeof *decode_problems)
