@@ -52,10 +52,11 @@ extern "C" {
 
 /* Where query i stands among the keys: at position p = i + offset. Not clamped: p may lie before or past the keys. */
 typedef enum clattn_alignment {
-    CLATTN_ALIGN_NONE = 0,         /* positions mean nothing; refused together with causality or a window */
+    CLATTN_ALIGN_NONE = 0,         /* positions mean nothing; refused where anything depends on them */
     CLATTN_ALIGN_TOP_LEFT = 1,     /* offset 0: the first query stands at the first key */
-    CLATTN_ALIGN_BOTTOM_RIGHT = 2, /* offset kv_len - q_len of the run, with kv_lengths[b] for kv_len where lengths are
-                                      given: the last query of the run stands at its last key */
+    CLATTN_ALIGN_BOTTOM_RIGHT = 2, /* offset k - q: the last query stands at the last key. k is the batch's
+                                      kv_lengths[b], clamped, or the length of its packed sequence, cut, else the run's
+                                      kv_len; q the length of its packed sequence, cut, else the run's q_len */
     CLATTN_ALIGN_OFFSET = 3        /* the caller's: the position of the first query among the keys */
 } clattn_alignment;
 
@@ -134,8 +135,8 @@ typedef struct clattn_attention_desc {
                               element (i, j), whatever the alignment */
     clattn_layout mask;    /* over mask_shape */
 
-    clattn_lengths kv_lengths; /* keys of batch b from kv_lengths[b] on are excluded; values are clamped to 0..kv_len */
-    int lse;                   /* not 0: a run also writes lse */
+    clattn_lengths kv_lengths; /* keys of batch b from kv_lengths[b] on are excluded; clamped to 0..kv_len of the run */
+    int lse;                   /* not 0: a run also writes lse, dense by the plan's lengths in a shorter run too */
     clattn_scores_stage scores_stage;
     clattn_layout scores; /* dtype F32, over [batch, q_heads, q_len, kv_len] */
 
@@ -144,14 +145,18 @@ typedef struct clattn_attention_desc {
 
     clattn_storage kv_storage;  /* CIRCULAR needs kv_lengths */
     int64_t page_size;          /* PAGED: rows of a block, 1 or more. Key and value are then laid out over [num_blocks,
-                                   kv_heads, page_size, dim], strides[0] being that of blocks */
+                                   kv_heads, page_size, dim], strides[0] being that of blocks; a pool [num_blocks,
+                                   page_size, kv_heads, dim] has the strides {page_size * kv_heads * dim, dim,
+                                   kv_heads * dim, 1} */
     int64_t num_blocks;         /* PAGED: blocks of the pool, 1 or more */
     int64_t block_table_stride; /* PAGED: elements from one batch to the next of block_table, int32_t over
                                    [batch, ceil(kv_len / page_size)]; 0: dense */
 
     /* Sequences of different lengths, packed without padding: sequence b has rows cu[b] to cu[b + 1] - 1 of a tensor
        whose batch extent is 1. Cumulative lengths are [batch + 1], begin at 0 or later and never decrease; a sequence
-       that is longer than q_len or kv_len, or reaches past the total, is cut there. */
+       that is longer than q_len or kv_len, or reaches past the total, is cut there and counts as that long. The run's
+       q_len and kv_len size its launch: give the longest sequences that it has. Variants are ranked by the plan's
+       q_len: where most runs have few queries, keep a second plan of up to 16 for these. */
     clattn_lengths q_cu_lengths;  /* not NONE: query and output are [1, q_heads, q_total, dim], lse is [q_heads,
                                      q_total], no scores are given out; rows of no sequence are not written */
     int64_t q_total;              /* the most rows of any run */
@@ -266,7 +271,7 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
  *                      or device, a wait list that does not match num_events
  *   INVALID_VALUE      a length or total above the plan's or negative; with CIRCULAR storage, a kv_len below the plan's
  *   INVALID_BUFFER     a buffer that is missing, of another context, too small, misaligned, or an output that shares
- *                      bytes with another operand
+ *                      bytes with another operand (elements count: views that interleave in one buffer are allowed)
  *   OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first enqueue the outputs are undefined
  */
 CLATTN_API clattn_status clattn_attention_run(clattn_plan *plan, cl_command_queue queue,

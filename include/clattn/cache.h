@@ -70,7 +70,11 @@ static inline void clattn_append_desc_init(clattn_append_desc *desc)
 
 /*
  * One run: the buffers of both caches must hold all of their views. Keys and values must not share bytes with the
- * caches, nor these with each other.
+ * caches, nor these with each other; views that interleave in one buffer do not.
+ *
+ * New keys of packed sequences, a slot each: over a pool of blocks seen as one block (PAGED, num_blocks 1, page_size
+ * and capacity the rows of the pool, [num_blocks, page_size, kv_heads, dim] in memory), a plan with length 1 and the
+ * tokens as its batch takes positions[t] as the row of token t, -1 to leave it out, and a block table of zeros.
  */
 typedef struct clattn_append_args {
     size_t struct_size;

@@ -17,8 +17,8 @@
 #include <clattn/attention.h>
 #include <clattn/base.h>
 #include <clattn/cache.h>
-#include <clattn/position.h>
 #include <clattn/layer.h>
+#include <clattn/position.h>
 #include <clattn/primitive.h>
 
 #endif

@@ -52,7 +52,8 @@ typedef enum clattn_rotary_pairs {
 typedef struct clattn_rotary_desc {
     size_t struct_size;
     int64_t batch;
-    int64_t heads;      /* query heads, key/value heads or any other number; heads * head_dim is at most 2^31 - 1 */
+    int64_t heads; /* query heads, key/value heads, or the sum of both where they are neighbours; heads * head_dim is at
+                      most 2^31 - 1 */
     int64_t length;     /* the most tokens of any run */
     int64_t head_dim;   /* 1 or more */
     int64_t rotary_dim; /* how many elements are turned, from the first on: even, up to head_dim. 0: head_dim */
@@ -65,7 +66,7 @@ typedef struct clattn_rotary_desc {
     clattn_lengths positions; /* not NONE: a run brings a position for each token, integers of this type, dense
                                  [batch, length] with the plan's length. Any number will do; with tables those below 0
                                  are taken as 0, those past the table as its last row. NONE: token i of every batch
-                                 stands at position offset + i */
+                                 stands at position offset + i. Packed sequences are one batch with positions */
     clattn_layout input;      /* dtypes F32, F16 or BF16, each its own, over [batch, heads, length, head_dim] */
     clattn_layout output;     /* the same; the two may be one buffer if offset, strides and type are the same */
 } clattn_rotary_desc;

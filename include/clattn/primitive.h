@@ -134,6 +134,11 @@ CLATTN_API clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_q
  * out, or there are no parts, the output is 0 and lse -inf. Otherwise NaN in an lse reaches the whole row, and NaN or
  * Inf in an output its own column. What was merged can be merged again.
  *
+ * To compute the parts: the positions of a part's keys are those in the whole, so give CLATTN_ALIGN_OFFSET and as a
+ * run's offset the first query's position less the part's first key; bottom-right fits only the part that ends with the
+ * last key. With paged keys the parts of all batches take one plan, in any alignment, if the block table of each has -1
+ * in place of the other parts' blocks. Where a plan has sinks, -inf leaves them out of all parts but one.
+ *
  * Dense means by the descriptor's parts and q_len, also in a run with fewer of them. What the merge itself adds to the
  * error of the parts is at most (eps_out + 4 eps32 (1 + sqrt(parts) / 16)) sum_k w_k |parts_output[k]|, and for lse
  * 4 eps32 (1 + |lse|).
