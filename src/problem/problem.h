@@ -9,8 +9,8 @@
 
 #include <clattn/attention.h>
 #include <clattn/cache.h>
-#include <clattn/position.h>
 #include <clattn/layer.h>
+#include <clattn/position.h>
 #include <clattn/primitive.h>
 #include <stdbool.h>
 

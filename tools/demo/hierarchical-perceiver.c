@@ -76,9 +76,9 @@ static enum exit_code read_groups(struct demo *demo, const struct picture *image
         waves(asked(image, l, block->latents), latents[l]);
     TRY(demo_buffer(demo, latents, sizeof latents, &args.query));
     TRY(demo_buffer(demo, NULL, scores, &args.scores));
-    for (size_t run = 0; run < (size_t)runs; run++) {
-        args.key = args.value = demo_at(tokens, run * groups * (size_t)block->tokens * row);
-        args.output = demo_at(output, run * groups * (size_t)block->latents * row);
+    for (size_t n = 0; n < (size_t)runs; n++) {
+        args.key = args.value = demo_at(tokens, n * groups * (size_t)block->tokens * row);
+        args.output = demo_at(output, n * groups * (size_t)block->latents * row);
         CALL(clattn_attention_run(*plan, demo->queue, &args, 0, NULL, NULL, &demo->error));
     }
     printf("block     %d x %s\n", runs, clattn_plan_problem(*plan));

@@ -20,7 +20,7 @@ clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_bl
                                    struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const int64_t tile_rows = block->vectors * block->lanes;
+    const int64_t tile_rows = (int64_t)block->vectors * block->lanes;
     const int64_t packed = pack ? cla_heads_per_kv(problem) : 1;
     const int64_t heads = problem->batch * problem->q_heads / packed;
     struct cla_split split = {0};

@@ -47,8 +47,8 @@ clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_bl
                                    struct cla_text *name, clattn_error *error);
 
 /*
- * Whether the rows of all query heads of a key/value head can be numbered together, which kernels do in int, a tile past
- * the last one included.
+ * Whether the rows of all query heads of a key/value head can be numbered together, which kernels do in int, a tile
+ * past the last one included.
  */
 bool cla_packed_rows_fit(const struct cla_problem *problem, struct cla_text *reason);
 
