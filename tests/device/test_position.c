@@ -593,7 +593,10 @@ static void other_layouts_are_not_in_place(void **state)
             desc.input.dtype = CLATTN_F16;
         harness_check(clattn_rotary_plan_create(harness->context, &desc, &plan, &error), &error, "in place");
         clattn_rotary_args_init(&args, plan);
-        args.input = args.output = t.mem != NULL ? (clattn_buffer){.mem = t.mem} : tensor_upload(harness, &t);
+        args.input.mem = t.mem;
+        if (t.mem == NULL)
+            args.input = tensor_upload(harness, &t);
+        args.output = args.input;
         clattn_status status = clattn_rotary_run(plan, harness->queue, &args, 0, NULL, NULL, &error);
         assert_int_equal(status, n == 0 ? CLATTN_SUCCESS : CLATTN_ERROR_INVALID_BUFFER);
         if (n > 0)
