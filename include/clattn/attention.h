@@ -159,15 +159,15 @@ typedef struct clattn_attention_desc {
        q_len: where most runs have few queries, keep a second plan of up to 16 for these. */
     clattn_lengths q_cu_lengths;  /* not NONE: query and output are [1, q_heads, q_total, dim], lse is [q_heads,
                                      q_total], no scores are given out; rows of no sequence are not written */
-    int64_t q_total;              /* the most rows of any run */
+    int64_t q_total;              /* the most rows of any run; 0 only where nothing can have any */
     clattn_lengths kv_cu_lengths; /* not NONE: key and value are [1, kv_heads, kv_total, dim]; without kv_lengths, with
                                      LINEAR storage */
     int64_t kv_total;
 
     int sinks;               /* not 0: sinks[h], f32, joins the softmax of every row of head h as the logit of a key
-                                without value (Xiao et al. 2023; finite, or -inf for none) */
+                                without value (Xiao et al. 2023; above -FLT_MAX, or -inf for none) */
     int alibi;               /* not 0: -alibi_slopes[h] * |p - j| is added to the scores (Press et al. 2022). Needs an
-                                alignment; see clattn_alibi_slopes */
+                                alignment; positions farther out than 2^30 count as that. See clattn_alibi_slopes */
     int64_t relative_extent; /* R, 1 or more: relative_bias[h][clamp(j - p, -R, R) + R] is added to the scores (Shaw et
                                 al. 2018; Raffel et al. 2020), f32 [q_heads, 2R + 1]. Needs an alignment. 0: none */
 } clattn_attention_desc;

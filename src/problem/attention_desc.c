@@ -158,7 +158,7 @@ static clattn_status set_ragged(const clattn_attention_desc *desc, struct cla_pr
     if ((unsigned)desc->kv_cu_lengths > CLATTN_LENGTHS_I64)
         return refuse(error, "kv_cu_lengths", (int)desc->kv_cu_lengths, "a clattn_lengths, 0 to 2");
     if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE) {
-        CLA_TRY(cla_check_range("q_total", desc->q_total, 0, CLA_MAX_LENGTH, error));
+        CLA_TRY(cla_check_range("q_total", desc->q_total, desc->q_len > 0 && desc->batch > 0, CLA_MAX_LENGTH, error));
         problem->q_cu_lengths = desc->q_cu_lengths;
         problem->q_total = desc->q_total;
         CLA_TRY(cla_set_integers(problem, CLA_Q_CU_LENGTHS, desc->q_cu_lengths, desc->batch + 1, error));
@@ -172,7 +172,7 @@ static clattn_status set_ragged(const clattn_attention_desc *desc, struct cla_pr
     if (desc->kv_lengths != CLATTN_LENGTHS_NONE)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "kv_cu_lengths and kv_lengths are set: expected one of them, the cumulative ones give lengths");
-    CLA_TRY(cla_check_range("kv_total", desc->kv_total, 0, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("kv_total", desc->kv_total, desc->kv_len > 0 && desc->batch > 0, CLA_MAX_LENGTH, error));
     problem->kv_cu_lengths = desc->kv_cu_lengths;
     problem->kv_total = desc->kv_total;
     return cla_set_integers(problem, CLA_KV_CU_LENGTHS, desc->kv_cu_lengths, desc->batch + 1, error);

@@ -165,9 +165,10 @@ static void packed_sequences_are_refused(void **state)
 #define RAGGED_KV(total) d.kv_cu_lengths = CLATTN_LENGTHS_I64, d.kv_total = (total)
     REFUSED("q_cu_lengths is 3: expected a clattn_lengths, 0 to 2", d.q_cu_lengths = (clattn_lengths)3);
     REFUSED("kv_cu_lengths is -1: expected a clattn_lengths, 0 to 2", d.kv_cu_lengths = (clattn_lengths)-1);
-    REFUSED("q_total is -1: expected 0 or more", RAGGED_Q(-1));
+    REFUSED("q_total is -1: expected 1 or more", RAGGED_Q(-1));
+    REFUSED("q_total is 0: expected 1 or more", RAGGED_Q(0));
     REFUSED("q_total is 1073741825: expected at most 1073741824", RAGGED_Q(1073741825));
-    REFUSED("kv_total is -1: expected 0 or more", RAGGED_KV(-1));
+    REFUSED("kv_total is -1: expected 1 or more", RAGGED_KV(-1));
     REFUSED("kv_total is 1073741825: expected at most 1073741824", RAGGED_KV(1073741825));
     REFUSED("kv_cu_lengths and kv_lengths are set: expected one of them, the cumulative ones give lengths",
             RAGGED_KV(9), d.kv_lengths = CLATTN_LENGTHS_I32);

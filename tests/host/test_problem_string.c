@@ -106,8 +106,8 @@ static void storage_and_positions_are_read(void **state)
     assert_true(d.q_cu_lengths == CLATTN_LENGTHS_NONE && d.kv_cu_lengths == CLATTN_LENGTHS_I32 && d.kv_total == 20);
     d = parsed("b2h4q3k10d8:f32:ragged=kv@7");
     assert_true(d.q_total == 0 && d.kv_total == 7);
-    d = parsed("b2h4q3k10d8:f32:ragged=qkv@5,0");
-    assert_true(d.q_cu_lengths == CLATTN_LENGTHS_I32 && d.q_total == 5 && d.kv_total == 0);
+    d = parsed("b2h4q3k10d8:f32:ragged=qkv@5,1");
+    assert_true(d.q_cu_lengths == CLATTN_LENGTHS_I32 && d.q_total == 5 && d.kv_total == 1);
     d = parsed("b2h4q3k10d8:f32:ragged=qkv");
     assert_true(d.q_total == 6 && d.kv_total == 20);
 }
@@ -151,7 +151,7 @@ static void canonical_strings_round_trip(void **state)
         "b0h1q9k9d8:f32:paged=4",
         "b2h1q9k0d8:f32:paged=1073741824x2",
         "b2h1q9k9d8:f32:ragged=q",
-        "b2h1q9k9d8:f32:ragged=q@0",
+        "b2h1q9k9d8:f32:ragged=q@1",
         "b2h1q9k9d8:f32:ragged=kv@17",
         "b2h1q9k7d8:f32:ragged=qkv",
         "b2h1q9k7d8:f32:ragged=qkv@18,13",
