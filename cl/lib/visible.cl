@@ -168,7 +168,7 @@ static inline float bias(const struct batch *batch, int h, int i, int j, CLA_SEM
 #if CLA_SINKS
 static inline float sink(int h, CLA_SEMANTICS_PARAMS)
 {
-    return q_len > 0 ? max(sinks[sinks_view.x + h], -FLT_MAX) : 0.0f; /* the first launch of a plan has no buffers */
+    return q_len > 0 ? fmax(sinks[sinks_view.x + h], -FLT_MAX) : 0.0f; /* the first launch of a plan has no buffers */
 }
 #endif
 

@@ -23,7 +23,8 @@
  *
  * After n keys of a batch have been appended, attention sees them with kv_lengths[b] = n, or with kv_len = n where all
  * batches have the same number and storage is not circular. A step of generation is an append and a run of attention on
- * plans that were made once: it builds nothing and allocates nothing.
+ * plans that were made once: it builds nothing and, with a workspace of the caller's where attention asks for one,
+ * allocates nothing.
  *
  * Plans, buffers, events and errors are as in attention.h.
  */

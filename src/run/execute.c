@@ -218,7 +218,8 @@ static clattn_status check_queue(const clattn_plan *plan, cl_command_queue queue
 /* A workspace of the library's own: released at once after the enqueue, freed by OpenCL when the commands are done. */
 static clattn_status make_workspace(const clattn_plan *plan, struct cla_run *run, cl_mem *owned, clattn_error *error)
 {
-    if (plan->workspace_size == 0 || run->workspace.mem != NULL)
+    const bool idle = cla_run_is_empty(&plan->problem, run->q_len);
+    if (plan->workspace_size == 0 || run->workspace.mem != NULL || idle)
         return CLATTN_SUCCESS;
     cl_int code = CL_SUCCESS;
     *owned = clCreateBuffer(plan->context->cl_ctx, CL_MEM_READ_WRITE, plan->workspace_size, NULL, &code);
