@@ -99,10 +99,10 @@ static int64_t load_length(clattn_lengths type, const void *array, int64_t index
 static void packed_rows(clattn_lengths type, const void *cu, int64_t b, int64_t total, int64_t most, int64_t *first,
                         int64_t *length)
 {
-    int64_t begin = load_length(type, cu, b);
-
-    *first = smaller(larger(0, begin), total);
-    *length = larger(0, smaller(smaller(load_length(type, cu, b + 1) - begin, most), total - *first));
+    *first = smaller(larger(0, load_length(type, cu, b)), total);
+    int64_t end =
+        smaller(larger(*first, load_length(type, cu, b + 1)), total); /* before the difference, which may wrap */
+    *length = smaller(end - *first, most);
 }
 
 struct oracle_sequence oracle_sequence(const struct oracle_operands *o, int64_t b)
