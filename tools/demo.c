@@ -90,7 +90,7 @@ static enum exit_code show(const struct option_values *values)
     struct demo demo = {0};
     struct outputs outputs = {0};
     const struct demo_entry *entry;
-    TRY(find(values->text[OPTION_ARGUMENT], &entry));
+    TRY(find(values->arguments[0], &entry));
     enum exit_code code = prepare(&demo, entry, values, &outputs);
     if (code == EXIT_DONE)
         code = entry->run(&demo);
@@ -107,7 +107,7 @@ static enum exit_code demo_main(const struct command *command, int argc, const c
     bool help;
     enum exit_code code = options_parse(command, argc, argv, &values, &help);
     if (code == EXIT_DONE && !help)
-        code = values.text[OPTION_ARGUMENT] == NULL ? list(&values) : show(&values);
+        code = values.num_arguments == 0 ? list(&values) : show(&values);
     options_free(&values);
     return code;
 }
@@ -121,6 +121,7 @@ const struct command demo_command = {
                 "  clattn demo seq2seq -o alignment.png\n"
                 "  clattn demo image-text -o attention.png --image holiday.png\n",
     .argument = "[NAME]",
+    .most_arguments = 1,
     .options = demo_options,
     .run = demo_main,
 };

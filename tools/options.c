@@ -39,6 +39,24 @@ static const char *long_name(const struct command *command, int val)
     return option->longName;
 }
 
+/* What popt found besides options. */
+static enum exit_code take_arguments(poptContext context, const struct command *command, struct option_values *values)
+{
+    for (const char *text; (text = poptGetArg(context)) != NULL;) {
+        if (values->num_arguments == command->most_arguments)
+            return fail(EXIT_USAGE, "%s: unexpected argument; see clattn %s --help", text, command->name);
+        char **arguments = realloc(values->arguments, (size_t)(values->num_arguments + 1) * sizeof *arguments);
+        char *copy = strdup(text);
+        values->arguments = arguments != NULL ? arguments : values->arguments;
+        if (arguments == NULL || copy == NULL) {
+            free(copy);
+            return fail(EXIT_FAILED, "no memory for the command line");
+        }
+        arguments[values->num_arguments++] = copy;
+    }
+    return EXIT_DONE;
+}
+
 static enum exit_code parse_with(poptContext context, const struct command *command, struct option_values *values)
 {
     int val;
@@ -59,14 +77,7 @@ static enum exit_code parse_with(poptContext context, const struct command *comm
     if (val < -1)
         return fail(EXIT_USAGE, "%s: %s; see clattn %s --help", poptBadOption(context, POPT_BADOPTION_NOALIAS),
                     poptStrerror(val), command->name);
-    if (command->argument != NULL && poptPeekArg(context) != NULL) {
-        values->text[OPTION_ARGUMENT] = strdup(poptGetArg(context));
-        if (values->text[OPTION_ARGUMENT] == NULL)
-            return fail(EXIT_FAILED, "no memory for the command line");
-    }
-    if (poptPeekArg(context) != NULL)
-        return fail(EXIT_USAGE, "%s: unexpected argument; see clattn %s --help", poptPeekArg(context), command->name);
-    return EXIT_DONE;
+    return take_arguments(context, command, values);
 }
 
 enum exit_code options_parse(const struct command *command, int argc, const char **argv, struct option_values *values,
@@ -95,6 +106,9 @@ void options_free(struct option_values *values)
 {
     for (int i = 0; i < OPTION_MAX; i++)
         free(values->text[i]);
+    for (int i = 0; i < values->num_arguments; i++)
+        free(values->arguments[i]);
+    free(values->arguments);
     memset(values, 0, sizeof *values);
 }
 
@@ -155,6 +169,19 @@ enum exit_code parse_name(const char *option, const char *text, const char *cons
         snprintf(expected + length, sizeof expected - length, "%s%s", length > 0 ? ", " : "", names[*index]);
     }
     return fail(EXIT_USAGE, "%s is %s: expected one of these: %s", option, text, expected);
+}
+
+enum exit_code parse_kernel(const char *option, const char *text, const char *expected)
+{
+    char names[512] = "";
+    for (size_t i = 0; clattn_attention_variant(i) != NULL; i++) {
+        const char *name = clattn_attention_variant(i);
+        if (strcmp(text, name) == 0)
+            return EXIT_DONE;
+        size_t length = strlen(names);
+        snprintf(names + length, sizeof names - length, "%s%s", length > 0 ? ", " : "", name);
+    }
+    return fail(EXIT_USAGE, "%s is %s: expected %s: %s", option, text, expected, names);
 }
 
 enum exit_code parse_alignment(const char *option, const char *text, clattn_alignment *alignment, int64_t *offset)

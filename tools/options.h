@@ -13,25 +13,27 @@
 
 #define OPTION_MAX 48
 
-/* The `val` of --help in every table of options; others follow it. Below is that of the argument. */
-#define OPTION_HELP     1
-#define OPTION_ARGUMENT 0
+/* The `val` of --help in every table of options; others follow it. */
+#define OPTION_HELP 1
 
 struct command {
     const char *name;
     const char *summary;  /* a sentence without its full stop, in lower case */
     const char *details;  /* lines for --help, after the summary */
     const char *examples; /* command lines for --help, two spaces before each */
-    const char *argument; /* what the one argument that is no option is called; NULL: there is none */
+    const char *argument; /* what arguments that are no options are called in "Usage:"; NULL: there are none */
+    int most_arguments;   /* how many of them there may be */
     /* Ends with POPT_TABLEEND; has POPT_ARG_NONE and POPT_ARG_STRING only, no pointers, and a `val` below OPTION_MAX.
      */
     const struct poptOption *options;
     enum exit_code (*run)(const struct command *command, int argc, const char **argv);
 };
 
-/* What the command line gave, by `val`: NULL where it was not given, "" for an option without an argument. */
+/* What the command line gave. */
 struct option_values {
-    char *text[OPTION_MAX];
+    char *text[OPTION_MAX]; /* by `val`: NULL where it was not given, "" for an option without an argument */
+    char **arguments;       /* that are no options */
+    int num_arguments;
 };
 
 /*
@@ -55,6 +57,9 @@ enum exit_code parse_float(const char *option, const char *text, float *value);
 
 /* One of `names`, which ends with NULL; *index is its place. */
 enum exit_code parse_name(const char *option, const char *text, const char *const *names, int *index);
+
+/* The name of a variant of attention. `expected` is what to say before their list, such as "auto or one of these". */
+enum exit_code parse_kernel(const char *option, const char *text, const char *expected);
 
 /* top-left, bottom-right or the position of the first query among the keys. */
 enum exit_code parse_alignment(const char *option, const char *text, clattn_alignment *alignment, int64_t *offset);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The options of `clattn run`, and the request that they add up to, before any file is looked at. */
 #include "run.h"
-#include <stdio.h>
 #include <string.h>
 
 #define TEXT_OPTION(letter, name, val, help, argument)                                                                 \
@@ -295,18 +294,9 @@ static enum exit_code read_types(struct request *request)
 static enum exit_code read_kernel(struct request *request)
 {
     const char *kernel = request->values.text[RUN_KERNEL];
-    char names[512] = "";
     request->desc.variant = kernel;
-    if (kernel == NULL || strcmp(kernel, "auto") == 0)
-        return EXIT_DONE;
-    for (size_t i = 0; clattn_attention_variant(i) != NULL; i++) {
-        const char *name = clattn_attention_variant(i);
-        if (strcmp(kernel, name) == 0)
-            return EXIT_DONE;
-        size_t length = strlen(names);
-        snprintf(names + length, sizeof names - length, "%s%s", length > 0 ? ", " : "", name);
-    }
-    return fail(EXIT_USAGE, "--kernel is %s: expected auto or one of these: %s", kernel, names);
+    return kernel == NULL || strcmp(kernel, "auto") == 0 ? EXIT_DONE
+                                                         : parse_kernel("--kernel", kernel, "auto or one of these");
 }
 
 enum exit_code run_request(struct request *request)
