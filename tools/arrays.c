@@ -314,6 +314,14 @@ enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint6
     return EXIT_DONE;
 }
 
+enum exit_code arrays_fill(struct arrays *arrays, uint64_t seed)
+{
+    for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++)
+        if (arrays_has(arrays, operand) && arrays->array[operand].data == NULL)
+            TRY(operand < OUTPUT ? arrays_make_up(arrays, operand, seed) : arrays_allocate(arrays, operand));
+    return EXIT_DONE;
+}
+
 enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, unsigned types)
 {
     struct array *array = &arrays->array[operand];

@@ -76,6 +76,9 @@ enum exit_code arrays_allocate(struct arrays *arrays, enum operand operand);
  */
 enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint64_t seed);
 
+/* Makes up every input that has no data, and allocates every output. */
+enum exit_code arrays_fill(struct arrays *arrays, uint64_t seed);
+
 /*
  * Reads an operand's file, an array of one of `types` (bits of enum npy_type) with at most four dimensions; all else is
  * EXIT_BAD_FILE. File type, shape and data are then as the file has them.

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Buffers, runs and time of one plan on one device. */
+/* Buffers, runs, time and work of one plan on one device. */
 #include "launch.h"
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Runs to time: enough for a median, about a second of them, and few where each takes long. */
 #define LEAST_RUNS   3
@@ -73,7 +71,22 @@ void launch_set_plan(struct launch *launch, clattn_plan *plan)
     args->scores.mem = launch->buffer[SCORES];
 }
 
-static enum exit_code enqueue(struct launch *launch)
+enum exit_code launch_upload(struct launch *launch, const struct arrays *arrays, enum operand first, enum operand end)
+{
+    launch->started = true;
+    for (enum operand operand = first; operand < end; operand++) {
+        const struct array *array = &arrays->array[operand];
+        cl_int code = launch->buffer[operand] == NULL
+                          ? CL_SUCCESS
+                          : clEnqueueWriteBuffer(launch->queue, launch->buffer[operand], CL_TRUE, 0, array->bytes,
+                                                 array->data, 0, NULL, NULL);
+        if (code != CL_SUCCESS)
+            return fail_opencl("clEnqueueWriteBuffer", operand_names[operand], code);
+    }
+    return EXIT_DONE;
+}
+
+enum exit_code launch_once(struct launch *launch)
 {
     clattn_error error;
     launch->started = true;
@@ -83,63 +96,41 @@ static enum exit_code enqueue(struct launch *launch)
     return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clFinish", "", code);
 }
 
-enum exit_code launch_run(struct launch *launch, struct arrays *arrays)
+enum exit_code launch_download(struct launch *launch, struct arrays *arrays)
 {
-    launch->started = true;
-    /* where queries are packed the outputs too, all 0: a run leaves rows of no sequence as they are */
-    enum operand end = arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE ? NUM_OPERANDS : OUTPUT;
-    for (enum operand operand = QUERY; operand < end; operand++) {
-        const struct array *array = &arrays->array[operand];
-        cl_int code = launch->buffer[operand] == NULL
-                          ? CL_SUCCESS
-                          : clEnqueueWriteBuffer(launch->queue, launch->buffer[operand], CL_TRUE, 0, array->bytes,
-                                                 array->data, 0, NULL, NULL);
-        if (code != CL_SUCCESS)
-            return fail_opencl("clEnqueueWriteBuffer", operand_names[operand], code);
-    }
-    enum exit_code exit_code = enqueue(launch);
-    for (enum operand operand = OUTPUT; operand < NUM_OPERANDS && exit_code == EXIT_DONE; operand++) {
+    for (enum operand operand = OUTPUT; operand < NUM_OPERANDS; operand++) {
         const struct array *array = &arrays->array[operand];
         cl_int code = launch->buffer[operand] == NULL
                           ? CL_SUCCESS
                           : clEnqueueReadBuffer(launch->queue, launch->buffer[operand], CL_TRUE, 0, array->bytes,
                                                 array->data, 0, NULL, NULL);
         if (code != CL_SUCCESS)
-            exit_code = fail_opencl("clEnqueueReadBuffer", operand_names[operand], code);
+            return fail_opencl("clEnqueueReadBuffer", operand_names[operand], code);
     }
-    return exit_code;
+    return EXIT_DONE;
 }
 
-static double now(void)
+enum exit_code launch_run(struct launch *launch, struct arrays *arrays)
 {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    /* where queries are packed the outputs too, all 0: a run leaves rows of no sequence as they are */
+    bool packed = arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE;
+    TRY(launch_upload(launch, arrays, QUERY, packed ? NUM_OPERANDS : OUTPUT));
+    TRY(launch_once(launch));
+    return launch_download(launch, arrays);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-enum exit_code launch_measure(struct launch *launch, struct launch_time *time)
+enum exit_code launch_measure(struct launch *launch, struct timing *timing)
 {
     double seconds[MOST_RUNS];
     int runs = 0;
-    enum exit_code code = enqueue(launch); /* one more to warm up: the first ran on cold caches */
-    for (double begin = now(), start = begin; code == EXIT_DONE; start = now()) {
+    TRY(launch_once(launch)); /* one more to warm up: the first ran on cold caches */
+    for (double begin = timing_now(), start = begin;; start = timing_now()) {
         if (runs == MOST_RUNS || (runs >= LEAST_RUNS && start - begin > MOST_SECONDS))
             break;
-        code = enqueue(launch);
-        seconds[runs++] = now() - start;
+        TRY(launch_once(launch));
+        seconds[runs++] = timing_now() - start;
     }
-    if (code != EXIT_DONE)
-        return code;
-    qsort(seconds, (size_t)runs, sizeof *seconds, compare_doubles);
-    time->runs = runs;
-    time->least = seconds[0];
-    time->median = (seconds[(runs - 1) / 2] + seconds[runs / 2]) / 2;
+    timing_summarise(seconds, runs, timing);
     return EXIT_DONE;
 }
 
@@ -155,37 +146,59 @@ void launch_release(struct launch *launch)
     memset(launch, 0, sizeof *launch);
 }
 
-/* The keys that a query at `position` sees, of `keys`. */
-static int64_t visible_keys(const clattn_attention_desc *desc, int64_t position, int64_t keys)
+/* The keys that a query at `position` sees, of `keys`: those from *first to the one before *end. */
+static void visible_keys(const clattn_attention_desc *desc, int64_t position, int64_t keys, int64_t *first,
+                         int64_t *end)
 {
-    int64_t first = 0, last = keys - 1;
+    int64_t last = keys - 1;
+    *first = 0;
     if (desc->causal && position < last)
         last = position;
     if (desc->window && desc->window_right >= 0 && desc->window_right < last - position)
         last = position + desc->window_right;
     if (desc->window && desc->window_left >= 0 && desc->window_left < position)
-        first = position - desc->window_left;
-    return last >= first ? last - first + 1 : 0;
+        *first = position - desc->window_left;
+    *end = last >= *first ? last + 1 : *first;
 }
 
-double launch_flop(const struct arrays *arrays)
+struct launch_work launch_work(const struct arrays *arrays)
 {
     const clattn_attention_desc *desc = &arrays->desc;
     const int64_t far = INT64_C(1) << 40; /* beyond any length that has memory, and far from overflow */
-    double pairs = 0;
+    double pairs = 0, queries_in_all = 0, keys_in_all = 0;
     for (int64_t b = 0; b < desc->batch && desc->q_heads > 0 && desc->q_len > 0; b++) {
-        int64_t queries, keys;
+        int64_t queries, keys, seen = 0; /* all keys before it are counted: what queries see moves on with them */
         arrays_lengths(arrays, b, &queries, &keys);
         int64_t offset = desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT ? keys - queries
                          : desc->alignment == CLATTN_ALIGN_OFFSET     ? desc->offset
                                                                       : 0;
         offset = offset > far ? far : offset < -far ? -far : offset;
-        if (!desc->causal && !desc->window)
-            pairs += (double)queries * (double)keys;
-        else
-            for (int64_t i = 0; i < queries; i++)
-                pairs += (double)visible_keys(desc, i + offset, keys);
+        for (int64_t i = 0; i < queries; i++) {
+            int64_t first, end;
+            visible_keys(desc, i + offset, keys, &first, &end);
+            pairs += (double)(end - first);
+            first = first > seen ? first : seen;
+            keys_in_all += end > first ? (double)(end - first) : 0;
+            seen = end > seen ? end : seen;
+        }
+        queries_in_all += (double)queries;
     }
     int64_t value_dim = desc->value_dim > 0 ? desc->value_dim : desc->head_dim;
-    return 2 * (double)desc->q_heads * pairs * (double)(desc->head_dim + value_dim);
+    double query_bytes = (double)(clattn_dtype_size(desc->query.dtype) * (size_t)desc->head_dim +
+                                  clattn_dtype_size(desc->output.dtype) * (size_t)value_dim);
+    double key_bytes = (double)(clattn_dtype_size(desc->key.dtype) * (size_t)desc->head_dim +
+                                clattn_dtype_size(desc->value.dtype) * (size_t)value_dim);
+    return (struct launch_work){
+        .flop = 2 * (double)desc->q_heads * pairs * (double)(desc->head_dim + value_dim),
+        .bytes =
+            (double)desc->q_heads * queries_in_all * query_bytes + (double)desc->kv_heads * keys_in_all * key_bytes,
+    };
+}
+
+const char *launch_tile(const clattn_plan *plan)
+{
+    const char *part = clattn_plan_name(plan);
+    for (int i = 0; i < 3 && part != NULL; i++)
+        part = strchr(part, '/') == NULL ? NULL : strchr(part, '/') + 1;
+    return part == NULL ? "" : part;
 }

@@ -7,6 +7,7 @@
 #include "launch.h"
 #include "options.h"
 #include "output.h"
+#include "verify.h"
 
 enum run_option {
     RUN_QUERY = OPTION_HELP + 1,
@@ -99,17 +100,11 @@ struct report {
     const clattn_plan *plan;
     clattn_device_info device;
     bool verified; /* compared with the reference, whatever came of it */
-    bool passed;
-    double error; /* largest of the output */
-    double share; /* of the bound, largest of all outputs */
-    int64_t rows, rows_compared;
+    struct verification verification;
     bool timed;
-    struct launch_time time;
+    struct timing timing;
     double gflops;
 };
-
-/* Compares the outputs with the reference computation. EXIT_VERIFICATION where they are beyond the bounds. */
-enum exit_code run_verify(const struct request *request, const struct arrays *arrays, struct report *report);
 
 /* The summary for people, on standard error, and for machines, on standard output. */
 void run_summary(const struct request *request, const struct arrays *arrays, const struct report *report);
