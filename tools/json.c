@@ -2,7 +2,6 @@
 /* Helpers around jansson. */
 #include "json.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 json_t *json_text(const char *text)
@@ -25,13 +24,19 @@ json_t *json_number(double number, bool known)
     return known && isfinite(number) ? json_real(number) : json_null();
 }
 
+bool json_write(const json_t *object, FILE *stream)
+{
+    return object != NULL && json_dumpf(object, stream, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
+           putc('\n', stream) != EOF;
+}
+
 enum exit_code json_print(json_t *object)
 {
     if (object == NULL)
         return fail(EXIT_FAILED, "no memory for the JSON text");
-    int result = json_dumpf(object, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    bool written = json_write(object, stdout);
     json_decref(object);
-    if (result != 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+    if (!written || fflush(stdout) != 0)
         return fail(EXIT_FAILED, "standard output cannot be written");
     return EXIT_DONE;
 }

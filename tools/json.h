@@ -5,12 +5,16 @@
 
 #include "message.h"
 #include <jansson.h>
+#include <stdio.h>
 
 /* A string; where `text` is not UTF-8, its bytes beyond ASCII become question marks. */
 json_t *json_text(const char *text);
 
 /* A number; null where `known` is false or the number is not finite. */
 json_t *json_number(double number, bool known);
+
+/* Writes `object`; false where that fails, or `object` is NULL from lack of memory. */
+bool json_write(const json_t *object, FILE *stream);
 
 /* Prints `object` on standard output and releases it. NULL, from lack of memory, is a failure too. */
 enum exit_code json_print(json_t *object);

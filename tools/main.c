@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-extern const struct command demo_command, devices_command, run_command;
+extern const struct command bench_command, demo_command, devices_command, run_command;
 
-static const struct command *const commands[] = {&devices_command, &run_command, &demo_command};
+static const struct command *const commands[] = {&devices_command, &run_command, &bench_command, &demo_command};
 
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 
@@ -21,6 +21,7 @@ static void print_help(void)
            "  clattn devices\n"
            "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"
            "  clattn run --random b1h8q512k512d64:f32:causal --verify --time\n"
+           "  clattn bench --roofline\n"
            "  clattn demo seq2seq -o alignment.png\n\n"
            "Usage: clattn COMMAND [OPTION...]\n");
     for (size_t i = 0; i < NUM_COMMANDS; i++)

@@ -61,13 +61,17 @@ enum exit_code fail(enum exit_code code, const char *format, ...)
     return code;
 }
 
+enum exit_code exit_code_of(const clattn_error *error)
+{
+    return error->status == CLATTN_ERROR_NO_DEVICE       ? EXIT_NO_DEVICE
+           : error->status == CLATTN_ERROR_UNSUPPORTED   ? EXIT_UNSUPPORTED
+           : error->status == CLATTN_ERROR_INVALID_VALUE ? EXIT_USAGE
+                                                         : EXIT_FAILED;
+}
+
 enum exit_code fail_library(const clattn_error *error)
 {
-    enum exit_code code = error->status == CLATTN_ERROR_NO_DEVICE       ? EXIT_NO_DEVICE
-                          : error->status == CLATTN_ERROR_UNSUPPORTED   ? EXIT_UNSUPPORTED
-                          : error->status == CLATTN_ERROR_INVALID_VALUE ? EXIT_USAGE
-                                                                        : EXIT_FAILED;
-    return fail(code, "%s", error->message);
+    return fail(exit_code_of(error), "%s", error->message);
 }
 
 void note(const char *format, ...)
@@ -86,6 +90,17 @@ void progress(const char *text)
     if (progress_shown)
         fprintf(stderr, "%s ...", text);
     fflush(stderr);
+}
+
+void progress_bar(double share, const char *text)
+{
+    static const char full[] = "####################";
+    if (!message_colour(STDERR_FILENO))
+        return;
+    int length = (int)(share * (double)(sizeof full - 1));
+    char line[80]; /* no terminal is narrower: a bar that wraps would stay */
+    snprintf(line, sizeof line, "[%-20.*s] %.52s", length, full, text);
+    progress(line);
 }
 
 bool message_colour(int descriptor)

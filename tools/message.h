@@ -38,6 +38,9 @@ void message_set_command(const char *name);
 /* Prints one line and returns `code`. */
 __attribute__((format(printf, 2, 3))) enum exit_code fail(enum exit_code code, const char *format, ...);
 
+/* The exit code for the status of a failed call of the library. */
+enum exit_code exit_code_of(const clattn_error *error);
+
 /* Prints the message of a failed call of the library and returns the exit code for its status. */
 enum exit_code fail_library(const clattn_error *error);
 
@@ -46,6 +49,9 @@ __attribute__((format(printf, 1, 2))) void note(const char *format, ...);
 
 /* Shows what is going on, on a terminal only; the next message or NULL takes it away. */
 void progress(const char *text);
+
+/* The same with a bar of which `share`, from 0 to 1, is full; not at all where NO_COLOR is set. */
+void progress_bar(double share, const char *text);
 
 /* Whether to colour what goes to `descriptor`: a terminal, and NO_COLOR is not set. */
 bool message_colour(int descriptor);

@@ -11,7 +11,7 @@
 
 const char options_environment[] = "Environment:\n"
                                    "  CLATTN_DEVICE   the device where --device is not given, in the same form\n"
-                                   "  NO_COLOR        where set and not empty, no colours on a terminal\n";
+                                   "  NO_COLOR        where set and not empty, no colours and no bar on a terminal\n";
 
 const char options_exit_codes[] = "Exit codes:\n"
                                   "  0  done\n"
@@ -20,7 +20,8 @@ const char options_exit_codes[] = "Exit codes:\n"
                                   "  3  no usable device\n"
                                   "  4  bad file: it cannot be read, or its content does not fit\n"
                                   "  5  unsupported: no kernel, or not the one asked for, can compute it\n"
-                                  "  6  verification failed\n";
+                                  "  6  verification failed\n"
+                                  "  7  slower than the baseline\n";
 
 static void print_help(const struct command *command, poptContext context)
 {

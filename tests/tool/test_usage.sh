@@ -8,7 +8,7 @@
 
 ok --version
 says '^clattn [0-9]*\.[0-9]*\.[0-9]*$' out
-for arguments in --help 'devices --help' 'run --help' 'run -q x --help'; do
+for arguments in --help 'devices --help' 'run --help' 'run -q x --help' 'bench --help'; do
     # shellcheck disable=SC2086
     ok $arguments
     says '^Examples:' out
@@ -38,7 +38,7 @@ bad() {
 }
 
 refused 2 'expected a command'
-refused 2 'no command: expected one of these: devices, run, demo' nonsense
+refused 2 'no command: expected one of these: devices, run, bench, demo' nonsense
 refused 2 'unknown option' devices --nonsense
 refused 2 'unexpected argument' devices extra
 refused 2 'expected -q, -k and -v' run

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernels that measure a device, and how they are run. Rates are the best of many short runs, since they are to be
+ * limits; the cost of a launch is a median, since it is a price.
+ */
+#include "roofline.h"
+#include "timing.h"
+#include <math.h>
+#include <stdio.h>
+
+/*
+ * Parameters: VEC the vector type, CHAINS(DO) which applies DO to 0, 1, ... for each chain, GROUP the work-items of a
+ * group.
+ *
+ *   fma_peak    each chain is a sequence of multiply-adds, x = x / 2 + 1, that wait for each other; chains do not. All
+ *               of it is in registers but a store at the end
+ *   read_rate   a group works through count vectors a work-item, which lie together in memory; count is a multiple of 4
+ *   copy_rate   the same
+ */
+static const char source[] =
+    "#pragma OPENCL FP_CONTRACT ON\n"
+    "#if defined(__has_attribute)\n"
+    "#if __has_attribute(min_vector_width)\n" /* without it LLVM takes half of the widest registers */
+    "#define WIDE __attribute__((min_vector_width(512)))\n"
+    "#endif\n"
+    "#endif\n"
+    "#ifndef WIDE\n"
+    "#define WIDE\n"
+    "#endif\n"
+    "#define KERNEL WIDE __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void\n"
+    "#define CHAINS_12(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)\n"
+    "#define CHAINS_16(DO) CHAINS_12(DO) DO(12) DO(13) DO(14) DO(15)\n"
+    "#define BEGIN(n) VEC x##n = start + n;\n"
+    "#define STEP(n) x##n = x##n * a + b;\n"
+    "#define ADD(n) sum += x##n;\n"
+    "KERNEL fma_peak(__global VEC *out, int count, float a, float b)\n"
+    "{\n"
+    "    const VEC start = (VEC)((float)get_global_id(0));\n"
+    "    VEC sum = start;\n"
+    "    CHAINS(BEGIN)\n"
+    "    for (int i = 0; i < count; i++) {\n"
+    "        CHAINS(STEP) CHAINS(STEP) CHAINS(STEP) CHAINS(STEP)\n"
+    "    }\n"
+    "    CHAINS(ADD)\n"
+    "    out[get_global_id(0)] = sum;\n"
+    "}\n"
+    "KERNEL read_rate(__global VEC *out, __global const VEC *in, int count)\n"
+    "{\n"
+    "    __global const VEC *p = in + get_group_id(0) * GROUP * (size_t)count + get_local_id(0);\n"
+    "    VEC x0 = (VEC)(0.0f), x1 = x0, x2 = x0, x3 = x0;\n"
+    "    for (int i = 0; i < count; i += 4, p += 4 * GROUP) {\n"
+    "        x0 += p[0];\n"
+    "        x1 += p[GROUP];\n"
+    "        x2 += p[2 * GROUP];\n"
+    "        x3 += p[3 * GROUP];\n"
+    "    }\n"
+    "    out[get_global_id(0)] = x0 + x1 + x2 + x3;\n"
+    "}\n"
+    "KERNEL copy_rate(__global VEC *out, __global const VEC *in, int count)\n"
+    "{\n"
+    "    const size_t start = get_group_id(0) * GROUP * (size_t)count + get_local_id(0);\n"
+    "    __global const VEC *from = in + start;\n"
+    "    __global VEC *to = out + start;\n"
+    "    for (int i = 0; i < count; i += 4, from += 4 * GROUP, to += 4 * GROUP) {\n"
+    "        const VEC x0 = from[0], x1 = from[GROUP], x2 = from[2 * GROUP], x3 = from[3 * GROUP];\n"
+    "        to[0] = x0;\n"
+    "        to[GROUP] = x1;\n"
+    "        to[2 * GROUP] = x2;\n"
+    "        to[3 * GROUP] = x3;\n"
+    "    }\n"
+    "}\n"
+    "KERNEL empty(void)\n"
+    "{\n"
+    "}\n";
+
+/*
+ * Chains that fill a core's pipelines: 12 for two of up to six cycles, with what is constant in 16 registers; 16 for
+ * four of four cycles, as cores with 32 registers have. Work-items that share a compute unit fill them all the more.
+ */
+static const int chains[] = {12, 16};
+#define NUM_CHAINS         2
+#define STEPS_AN_ITERATION 4 /* of each chain, in fma_peak */
+
+#define MEASURE_SECONDS 0.3 /* for each of them */
+#define LAUNCHES        4001
+#define LEAST_BYTES     ((size_t)256 << 20) /* of a buffer that is read, and at least eight times the cache */
+
+struct meter {
+    cl_context context;
+    cl_device_id device;
+    cl_command_queue queue;
+    cl_program program[NUM_CHAINS];
+    cl_mem in, out;
+    clattn_device_info info;
+    size_t lanes;      /* of a vector */
+    size_t group;      /* work-items */
+    size_t work_items; /* of a launch that uses all of the device */
+    size_t bytes;      /* of each buffer */
+};
+
+static enum exit_code fail_opencl(const char *call, cl_int code)
+{
+    return fail(EXIT_FAILED, "measuring the device: %s failed with OpenCL error %d", call, (int)code);
+}
+
+/*
+ * On a CPU a group is one work-item, with vectors of the native width, and there are several groups a core, so that one
+ * that is held up leaves its work to the others. Elsewhere groups are large and many, to hide latency.
+ */
+static void set_shape(struct meter *meter)
+{
+    bool cpu = meter->info.device_class == CLATTN_DEVICE_CLASS_CPU;
+    size_t group = meter->info.max_work_group < 256 ? (size_t)meter->info.max_work_group : 256;
+    meter->lanes = 1;
+    while (meter->lanes < 16 && 2 * meter->lanes <= meter->info.vector_width)
+        meter->lanes *= 2;
+    meter->group = cpu ? 1 : group;
+    meter->work_items = (cpu ? 8 : 64) * meter->group * meter->info.compute_units;
+}
+
+static enum exit_code build(struct meter *meter, int index)
+{
+    char options[128], lanes[16] = "";
+    const char *text = source;
+    cl_int code;
+    if (meter->lanes > 1)
+        snprintf(lanes, sizeof lanes, "%u", (unsigned)meter->lanes);
+    snprintf(options, sizeof options, "-D VEC=float%s -D CHAINS=CHAINS_%d -D GROUP=%zu", lanes, chains[index],
+             meter->group);
+    meter->program[index] = clCreateProgramWithSource(meter->context, 1, &text, NULL, &code);
+    if (code != CL_SUCCESS)
+        return fail_opencl("clCreateProgramWithSource", code);
+    code = clBuildProgram(meter->program[index], 1, &meter->device, options, NULL, NULL);
+    return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clBuildProgram", code);
+}
+
+/* Memory that a page table cannot make up: it is written before it is read. */
+static enum exit_code create_buffer(struct meter *meter, cl_mem *buffer)
+{
+    const cl_float one = 1;
+    cl_int code;
+    *buffer = clCreateBuffer(meter->context, CL_MEM_READ_WRITE, meter->bytes, NULL, &code);
+    if (code != CL_SUCCESS)
+        return fail_opencl("clCreateBuffer", code);
+    code = clEnqueueFillBuffer(meter->queue, *buffer, &one, sizeof one, 0, meter->bytes, 0, NULL, NULL);
+    return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clEnqueueFillBuffer", code);
+}
+
+static enum exit_code prepare(struct meter *meter)
+{
+    clattn_error error;
+    cl_int code;
+    cl_ulong cache = 0;
+    clattn_device_info_init(&meter->info);
+    if (clattn_device_query(meter->device, &meter->info, &error) != CLATTN_SUCCESS)
+        return fail_library(&error);
+    set_shape(meter);
+    meter->queue = clCreateCommandQueue(meter->context, meter->device, 0, &code);
+    if (code != CL_SUCCESS)
+        return fail_opencl("clCreateCommandQueue", code);
+    for (int i = 0; i < NUM_CHAINS; i++)
+        TRY(build(meter, i));
+    clGetDeviceInfo(meter->device, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, sizeof cache, &cache, NULL);
+    size_t most = (size_t)(meter->info.largest_buffer < meter->info.global_memory / 8 ? meter->info.largest_buffer
+                                                                                      : meter->info.global_memory / 8);
+    meter->bytes = 8 * (size_t)cache > LEAST_BYTES ? 8 * (size_t)cache : LEAST_BYTES;
+    meter->bytes = meter->bytes < most ? meter->bytes : most;
+    /* what every work-item reads: a multiple of four vectors */
+    size_t unit = 4 * sizeof(cl_float) * meter->lanes * meter->work_items;
+    meter->bytes = meter->bytes < unit ? unit : meter->bytes / unit * unit;
+    TRY(create_buffer(meter, &meter->in));
+    return create_buffer(meter, &meter->out);
+}
+
+/* Enqueues `work_items` of a kernel, waits for them, and says how long that took. */
+static enum exit_code run(struct meter *meter, cl_kernel kernel, size_t work_items, double *seconds)
+{
+    double begin = timing_now();
+    cl_int code = clEnqueueNDRangeKernel(meter->queue, kernel, 1, NULL, &work_items, &meter->group, 0, NULL, NULL);
+    if (code != CL_SUCCESS)
+        return fail_opencl("clEnqueueNDRangeKernel", code);
+    code = clFinish(meter->queue);
+    *seconds = timing_now() - begin;
+    return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clFinish", code);
+}
+
+/* The least time of a launch that uses all of the device, out of three and as many as `duration` seconds allow. */
+static enum exit_code best(struct meter *meter, cl_kernel kernel, double duration, double *least)
+{
+    double end = timing_now() + duration;
+    *least = HUGE_VAL;
+    for (int i = 0; i < 3 || timing_now() < end; i++) {
+        double seconds = 0;
+        TRY(run(meter, kernel, meter->work_items, &seconds));
+        *least = seconds < *least ? seconds : *least;
+    }
+    return EXIT_DONE;
+}
+
+/*
+ * Runs of several lengths: shorter ones are undisturbed more often where a machine does other things too, longer ones
+ * lose less until all cores are awake.
+ */
+static enum exit_code measure_fma(struct meter *meter, int index, cl_kernel kernel, double *gflops)
+{
+    static const double lengths[] = {1e-3, 4e-3, 16e-3};
+    const cl_float half = 0.5f, one = 1;
+    double seconds = 0;
+    cl_int count = 256;
+    clSetKernelArg(kernel, 0, sizeof meter->out, &meter->out);
+    clSetKernelArg(kernel, 1, sizeof count, &count);
+    clSetKernelArg(kernel, 2, sizeof half, &half);
+    clSetKernelArg(kernel, 3, sizeof one, &one);
+    TRY(run(meter, kernel, meter->work_items, &seconds)); /* drivers compile at the first launch */
+    *gflops = 0;
+    for (int i = 0; i < 3; i++) {
+        for (seconds = 0; seconds < lengths[i] && count <= INT32_MAX / 2;) {
+            count *= 2;
+            clSetKernelArg(kernel, 1, sizeof count, &count);
+            TRY(best(meter, kernel, 0, &seconds));
+        }
+        TRY(best(meter, kernel, MEASURE_SECONDS, &seconds));
+        double steps = (double)STEPS_AN_ITERATION * chains[index] * count;
+        double rate = 2 * steps * (double)(meter->lanes * meter->work_items) / seconds * 1e-9;
+        *gflops = rate > *gflops ? rate : *gflops;
+    }
+    return EXIT_DONE;
+}
+
+/* `ways` is 1 where each byte is read and 2 where it is written too. */
+static enum exit_code measure_memory(struct meter *meter, int ways, cl_kernel kernel, double *gbs)
+{
+    cl_int count = (cl_int)(meter->bytes / (sizeof(cl_float) * meter->lanes * meter->work_items));
+    double seconds = 0;
+    clSetKernelArg(kernel, 0, sizeof meter->out, &meter->out);
+    clSetKernelArg(kernel, 1, sizeof meter->in, &meter->in);
+    clSetKernelArg(kernel, 2, sizeof count, &count);
+    TRY(run(meter, kernel, meter->work_items, &seconds));
+    TRY(best(meter, kernel, MEASURE_SECONDS, &seconds));
+    *gbs = ways * (double)meter->bytes / seconds * 1e-9;
+    return EXIT_DONE;
+}
+
+static enum exit_code measure_launch(struct meter *meter, int ignored, cl_kernel kernel, double *microseconds)
+{
+    (void)ignored;
+    double seconds[LAUNCHES];
+    struct timing timing;
+    for (int i = -1; i < LAUNCHES; i++)
+        TRY(run(meter, kernel, meter->group, &seconds[i < 0 ? 0 : i]));
+    timing_summarise(seconds, LAUNCHES, &timing);
+    *microseconds = timing.median * 1e6;
+    return EXIT_DONE;
+}
+
+static enum exit_code measure(struct meter *meter, cl_program program, const char *name,
+                              enum exit_code (*with)(struct meter *, int, cl_kernel, double *), int argument,
+                              double *result)
+{
+    cl_int code;
+    cl_kernel kernel = clCreateKernel(program, name, &code);
+    if (code != CL_SUCCESS)
+        return fail_opencl("clCreateKernel", code);
+    enum exit_code exit_code = with(meter, argument, kernel, result);
+    clReleaseKernel(kernel);
+    return exit_code;
+}
+
+static enum exit_code measure_all(struct meter *meter, struct roofline *roofline)
+{
+    TRY(prepare(meter));
+    roofline->fma_gflops = 0;
+    for (int i = 0; i < NUM_CHAINS; i++) {
+        double gflops = 0;
+        TRY(measure(meter, meter->program[i], "fma_peak", measure_fma, i, &gflops));
+        roofline->fma_gflops = gflops > roofline->fma_gflops ? gflops : roofline->fma_gflops;
+    }
+    TRY(measure(meter, meter->program[0], "read_rate", measure_memory, 1, &roofline->read_gbs));
+    TRY(measure(meter, meter->program[0], "copy_rate", measure_memory, 2, &roofline->copy_gbs));
+    return measure(meter, meter->program[0], "empty", measure_launch, 0, &roofline->launch_us);
+}
+
+enum exit_code roofline_measure(clattn_context *context, struct roofline *roofline)
+{
+    struct meter meter = {.context = clattn_context_cl_context(context), .device = clattn_context_cl_device(context)};
+    enum exit_code code = measure_all(&meter, roofline);
+    if (meter.queue != NULL)
+        clFinish(meter.queue);
+    for (int i = 0; i < NUM_CHAINS; i++)
+        if (meter.program[i] != NULL)
+            clReleaseProgram(meter.program[i]);
+    if (meter.in != NULL)
+        clReleaseMemObject(meter.in);
+    if (meter.out != NULL)
+        clReleaseMemObject(meter.out);
+    if (meter.queue != NULL)
+        clReleaseCommandQueue(meter.queue);
+    return code;
+}
