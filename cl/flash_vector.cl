@@ -204,16 +204,17 @@ struct rows {
 #if CLA_MASK
 /*
  * tile[count][ROWS], the mask turned as the scores are: what is added to the score of a pair that the mask keeps, and
- * -inf where it excludes. Rows that are nobody's are left out: their intervals exclude everything.
+ * -inf where it excludes and in rows that are nobody's.
  */
 static void turn_mask(float *tile, const struct rows *rows, int b, int j0, int count, __global const mask_t *mask,
                       long4 mask_view, int2 mask_keys)
 {
     const int covered = clamp(mask_keys.y - j0, 0, count);
-    for (int r = 0; r < rows->count; r++) {
+    for (int r = 0; r < ROWS; r++) {
         __global const mask_t *from = mask + mask_index(b, rows->head[r], rows->query[r], j0, mask_view, mask_keys);
+        const int end = r < rows->count ? covered : 0;
         int k = 0;
-        for (; k < covered; k++) {
+        for (; k < end; k++) {
 #if CLA_MASK == 1
             tile[k * ROWS + r] = from[k * mask_keys.x] != 0 ? 0.0f : -INFINITY;
 #else
