@@ -285,12 +285,12 @@ static inline void store_row(__global result_t *output, long at, int column, con
 {
 #pragma unroll
     for (int quad = 0; quad < VALUE_QUADS; quad++) {
-        const float4 o = out[quad] * factor;
+        const float4 o = out[quad];
 #pragma unroll
         for (int c = 0; c < 4; c++) {
             const int d = column + 4 * quad + c;
             if (d < CLA_VALUE_DIM)
-                store_result(output, at + d, c == 0 ? o.x : c == 1 ? o.y : c == 2 ? o.z : o.w);
+                store_result(output, at + d, (c == 0 ? o.x : c == 1 ? o.y : c == 2 ? o.z : o.w) * factor);
         }
     }
 }
@@ -360,7 +360,8 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     /* In the sums of values: a group of keys, a piece of the columns, and a group of rows. */
     const uint2 key_group = divide((uint)item, OWNERS);
     const int owner = (int)key_group.y;
-    const int out_row = owner % ROW_GROUPS * ITEM_ROWS;
+    const uint2 owned = divide((uint)owner, ROW_GROUPS);
+    const int out_row = (int)owned.y * ITEM_ROWS;
     const int wide_values = IS_WIDE(value, value_view, CLA_VALUE_DIM, VALUE_PIECE);
 
     for (int e = item; e < CLA_ROWS * QUERY_QUADS; e += CLA_GROUP_SIZE) {
@@ -451,7 +452,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 
         UNROLL_PIECES
         for (int piece = 0; piece < ITEM_PIECES; piece++) {
-            const int column = (owner + piece * CLA_GROUP_SIZE) / ROW_GROUPS * VALUE_PIECE;
+            const int column = ((int)owned.x + piece * (CLA_GROUP_SIZE / ROW_GROUPS)) * VALUE_PIECE;
 #pragma unroll
             for (int r = 0; r < ITEM_ROWS; r++) {
 #pragma unroll
@@ -501,7 +502,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 
     UNROLL_PIECES
     for (int piece = 0; piece < ITEM_PIECES; piece++) {
-        const int column = (owner + piece * CLA_GROUP_SIZE) / ROW_GROUPS * VALUE_PIECE;
+        const int column = ((int)owned.x + piece * (CLA_GROUP_SIZE / ROW_GROUPS)) * VALUE_PIECE;
 #pragma unroll
         for (int r = 0; r < ITEM_ROWS; r++) {
             const uint2 place = divide((uint)(n0 + out_row + r), row_len);
