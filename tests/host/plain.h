@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plain descriptors that the tests of problems change in one place each. */
+/* Plain descriptors that the tests of problems change in one place each, and what is then refused. */
 #ifndef CLATTN_TESTS_PLAIN_H
 #define CLATTN_TESTS_PLAIN_H
 
@@ -53,5 +53,18 @@ static inline void mask_shape(clattn_attention_desc *d, int64_t a, int64_t b, in
     d->mask_shape[2] = c;
     d->mask_shape[3] = e;
 }
+
+/* The descriptor `make` gives, changed by the rest, is refused by `check` with exactly this status and message. */
+#define REFUSED_BY(check, type, make, expected, text, ...)                                                             \
+    do {                                                                                                               \
+        type d = make();                                                                                               \
+        struct cla_problem problem;                                                                                    \
+        clattn_error error = {0};                                                                                      \
+        __VA_ARGS__;                                                                                                   \
+        assert_int_equal(check(&d, &problem, &error), expected);                                                       \
+        assert_int_equal(error.status, expected);                                                                      \
+        assert_string_equal(error.message, text);                                                                      \
+        assert_int_equal(check(&d, &problem, NULL), expected);                                                         \
+    } while (0)
 
 #endif

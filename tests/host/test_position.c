@@ -42,19 +42,6 @@ static clattn_sinusoidal_desc plain_sinusoidal(void)
     return d;
 }
 
-/* The descriptor `make` gives, changed by the rest, is refused by `check` with exactly this status and message. */
-#define REFUSED_BY(check, type, make, expected, text, ...)                                                             \
-    do {                                                                                                               \
-        type d = make();                                                                                               \
-        struct cla_problem problem;                                                                                    \
-        clattn_error error = {0};                                                                                      \
-        __VA_ARGS__;                                                                                                   \
-        assert_int_equal(check(&d, &problem, &error), expected);                                                       \
-        assert_int_equal(error.status, expected);                                                                      \
-        assert_string_equal(error.message, text);                                                                      \
-        assert_int_equal(check(&d, &problem, NULL), expected);                                                         \
-    } while (0)
-
 #define ROTARY_REFUSED(text, ...)                                                                                      \
     REFUSED_BY(cla_problem_from_rotary, clattn_rotary_desc, plain_rotary, CLATTN_ERROR_INVALID_VALUE, text, __VA_ARGS__)
 #define TABLES_REFUSED(text, ...)                                                                                      \
