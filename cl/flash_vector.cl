@@ -9,7 +9,7 @@
  *   query [b, q_heads, q_len, CLA_HEAD_DIM]   key [b, kv_heads, kv_len, CLA_HEAD_DIM]   value [.., CLA_VALUE_DIM]
  *   output [b, q_heads, q_len, CLA_VALUE_DIM]   lse [b, q_heads, q_len] f32
  *
- * A work-item owns ROWS = CLA_VECTORS * CLA_LANES query rows of one head and keeps, in private memory,
+ * A work-item owns ROWS query rows of one head and keeps, in private memory,
  *
  *   turned_query [CLA_HEAD_DIM][CLA_VECTORS]   queries, times the scale
  *   weights      [CLA_TILE_KV][CLA_VECTORS]    scores of a tile of keys, then e^(score - largest)
@@ -34,48 +34,31 @@
  * groups, which is what a CPU's thread takes at a time, has about the same work under causality.
  *
  *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
- *   CLA_LANES, CLA_VECTORS        4, 8 or 16; 1 to 3
- *   CLA_BLOCK                     keys and dims a register block, a divisor of CLA_KEYS
- *   CLA_KEYS                      keys a tile
+ *   CLA_KEYS                      keys a tile, a multiple of CLA_BLOCK
  *   CLA_LSE                       1: write lse
  *   CLA_PACK, CLA_SPLIT           0 or 1
  *
  * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for copied keys and
  * values, 4 CLA_KEYS (CLA_HEAD_DIM + CLA_VALUE_DIM).
  */
-#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_VECTORS) || !defined(CLA_BLOCK) ||               \
-    !defined(CLA_KEYS) || !defined(CLA_LSE) || !defined(CLA_PACK) || !defined(CLA_SPLIT)
+#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_KEYS) || !defined(CLA_LSE) ||                     \
+    !defined(CLA_PACK) || !defined(CLA_SPLIT)
 #error "flash_vector.cl: a parameter is not defined"
 #endif
 
-#define ROWS   (CLA_VECTORS * CLA_LANES)
 #define LOG2E  1.44269504088896340736f
 #define LN2    0.69314718055994530942f
 #define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2 && !CLA_ALIBI && !CLA_RELATIVE && !CLA_SINKS)
 #define UNIT   (BASE_2 ? LOG2E : 1.0f) /* of scores */
 
 /* Head dims that are summed in order; the sums of such runs are then added, since errors grow with the length of a run. */
-#define DIMS 64
+#define RUN 64
 
 /* Powers of two by which a maximum may lag behind. */
 #define LAG    8.0f
 
 /* Stands for "no score yet". Finite: -inf would make -inf - -inf of a row without keys. */
 #define NO_SCORE (-FLT_MAX)
-
-/* Float keys and values at an even stride are used where they lie, others from a copy of the tile. */
-#define COPY_KEYS   (CLA_KEY_TYPE != 0 || CLA_STORAGE == 2)
-#define COPY_VALUES (CLA_VALUE_TYPE != 0 || CLA_STORAGE == 2)
-#if COPY_KEYS
-#define KEY_SPACE __private
-#else
-#define KEY_SPACE __global
-#endif
-#if COPY_VALUES
-#define VALUE_SPACE __private
-#else
-#define VALUE_SPACE __global
-#endif
 
 /*
  * Whether a tile may have keys that no row sees, which must not reach a product, not even multiplied by 0. Packed rows of
@@ -84,113 +67,10 @@
 #define HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2 || (CLA_PACK && CLA_BAND))
 
 #if CLA_SPLIT
-#define result_t float
-#define store_result(p, i, x) ((p)[i] = (x))
 #define SPLIT_PARAMS , int split_keys, long part_stride, long lse_part_stride
 #else
-#define result_t output_t
-#define store_result store_output
 #define SPLIT_PARAMS
 #endif
-
-/* On compilers that doubt it, says that the widest vectors are worth using. */
-#if defined(__has_attribute)
-#if __has_attribute(min_vector_width)
-#define WIDE __attribute__((min_vector_width(32 * CLA_LANES)))
-#endif
-#endif
-#ifndef WIDE
-#define WIDE
-#endif
-
-/*
- * scores[CLA_BLOCK][CLA_VECTORS] = keys . queries for `count` keys (1 to CLA_BLOCK) that lie `stride` floats apart. Those
- * past `count` repeat the last one, and are cut off later.
- */
-WIDE static inline void score_block(vec_t *scores, const vec_t *turned_query, KEY_SPACE const float *keys, long stride, int count)
-{
-    vec_t sum[CLA_BLOCK][CLA_VECTORS];
-    KEY_SPACE const float *row[CLA_BLOCK];
-#pragma unroll
-    for (int k = 0; k < CLA_BLOCK; k++)
-        row[k] = keys + min(k, count - 1) * stride;
-    for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += DIMS) {
-        const int d1 = min(d0 + DIMS, CLA_HEAD_DIM);
-#pragma unroll
-        for (int k = 0; k < CLA_BLOCK; k++) {
-#pragma unroll
-            for (int v = 0; v < CLA_VECTORS; v++)
-                sum[k][v] = (vec_t)(0.0f);
-        }
-        for (int d = d0; d < d1; d++) {
-#pragma unroll
-            for (int k = 0; k < CLA_BLOCK; k++) {
-                const vec_t element = (vec_t)(row[k][d]);
-#pragma unroll
-                for (int v = 0; v < CLA_VECTORS; v++)
-                    sum[k][v] += element * turned_query[d * CLA_VECTORS + v];
-            }
-        }
-#pragma unroll
-        for (int k = 0; k < CLA_BLOCK; k++) {
-#pragma unroll
-            for (int v = 0; v < CLA_VECTORS; v++) {
-                const int n = k * CLA_VECTORS + v;
-                scores[n] = d0 == 0 ? sum[k][v] : scores[n] + sum[k][v];
-            }
-        }
-    }
-}
-
-/* out[width][CLA_VECTORS] += weights[count][CLA_VECTORS] x values[count][width], the values `stride` floats apart. */
-#define DEFINE_SUM_BLOCK(name, width)                                                                                  \
-    WIDE static inline void name(vec_t *out, const vec_t *weights, VALUE_SPACE const float *values, long stride,       \
-                                 int count)                                                                            \
-    {                                                                                                                  \
-        vec_t sum[width][CLA_VECTORS];                                                                                 \
-        _Pragma("unroll") for (int d = 0; d < width; d++)                                                              \
-        {                                                                                                              \
-            _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[d][v] = (vec_t)(0.0f);                         \
-        }                                                                                                              \
-        for (int k = 0; k < count; k++, values += stride) {                                                            \
-            _Pragma("unroll") for (int d = 0; d < width; d++)                                                          \
-            {                                                                                                          \
-                const vec_t element = (vec_t)(values[d]);                                                              \
-                _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[d][v] +=                                   \
-                    element * weights[k * CLA_VECTORS + v];                                                            \
-            }                                                                                                          \
-        }                                                                                                              \
-        _Pragma("unroll") for (int d = 0; d < width; d++)                                                              \
-        {                                                                                                              \
-            _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) out[d * CLA_VECTORS + v] += sum[d][v];             \
-        }                                                                                                              \
-    }
-
-DEFINE_SUM_BLOCK(sum_block, CLA_BLOCK)
-DEFINE_SUM_BLOCK(sum_column, 1)
-
-WIDE static inline void sum_values(vec_t *out, const vec_t *weights, VALUE_SPACE const float *values, long stride, int count)
-{
-    int d = 0;
-    for (; d + CLA_BLOCK <= CLA_VALUE_DIM; d += CLA_BLOCK)
-        sum_block(out + d * CLA_VECTORS, weights, values + d, stride, count);
-    for (; d < CLA_VALUE_DIM; d++)
-        sum_column(out + d * CLA_VECTORS, weights, values + d, stride, count);
-}
-
-/* Whether any lane of `test` is true (-1). */
-static inline int any_lane(ivec_t test)
-{
-#if CLA_LANES == 16
-    const int8 half_8 = test.lo | test.hi;
-    const int4 half_4 = half_8.lo | half_8.hi;
-#elif CLA_LANES == 8
-    const int4 half_4 = test.lo | test.hi;
-#else
-    const int4 half_4 = test;
-#endif
-    return as_long(half_4.lo | half_4.hi) != 0;
-}
 
 /* The rows of a work-group: what each is and which keys it sees. Those past the last one are nobody's and see none. */
 struct rows {
@@ -310,10 +190,10 @@ WIDE static void add_position_bias(vec_t *scores, const struct rows *rows, const
 
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 flash_vector(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
-             __global const value_t *value, long4 value_view, __global result_t *output, long4 output_view,
+             __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
              __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS SPLIT_PARAMS)
 {
-    vec_t turned_query[CLA_HEAD_DIM * CLA_VECTORS];
+    vec_t turned_query[WHOLE_VECTORS(CLA_HEAD_DIM) * CLA_VECTORS];
     vec_t weights[CLA_KEYS * CLA_VECTORS];
     vec_t out[CLA_VALUE_DIM * CLA_VECTORS];
     vec_t largest[CLA_VECTORS];
@@ -335,9 +215,9 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 #endif
     const int heads = CLA_PACK ? heads_per_kv : 1; /* whose rows are numbered together */
     const int row_tiles = max(1, (heads * q_len + ROWS - 1) / ROWS);
-    const uint2 turn = divide(group, (uint)row_tiles);
-    const uint2 head = divide(turn.x, (uint)(q_heads / heads));
-    const int tile = (int)(turn.y & 1 ? (uint)row_tiles - 1 - turn.y / 2 : turn.y / 2);
+    const uint2 order = divide(group, (uint)row_tiles);
+    const uint2 head = divide(order.x, (uint)(q_heads / heads));
+    const int tile = (int)(order.y & 1 ? (uint)row_tiles - 1 - order.y / 2 : order.y / 2);
     struct batch batch;
     batch_of(&batch, (int)head.x, CLA_PLACES);
     const int h0 = (int)head.y * heads;
@@ -366,11 +246,12 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     some = (int2)(max(some.x, part * split_keys), min(some.y, (part + 1) * split_keys));
 #endif
 
+    long at[ROWS];
     for (int r = 0; r < ROWS; r++) {
-        const long at = query_row(query_view, &batch, rows.head[r], rows.query[r]);
-        for (int d = 0; d < CLA_HEAD_DIM; d++)
-            ((float *)turned_query)[d * ROWS + r] = r < rows.count ? scale * UNIT * load_query(query, at + d) : 0.0f;
+        const int near = min(r, rows.count - 1); /* rows that are nobody's repeat the last one, and are not stored */
+        at[r] = query_row(query_view, &batch, rows.head[near], rows.query[near]);
     }
+    turn_rows(turned_query, query, at, CLA_HEAD_DIM, scale * UNIT);
     for (int n = 0; n < CLA_VALUE_DIM * CLA_VECTORS; n++)
         out[n] = (vec_t)(0.0f);
     for (int v = 0; v < CLA_VECTORS; v++) {
@@ -408,9 +289,8 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         __global const float *keys = key + key_row(key_view, &batch, g, j0, CLA_PLACES);
         const long key_stride = key_view.w;
 #endif
-        for (int k = 0; k < count; k += CLA_BLOCK)
-            score_block(weights + k * CLA_VECTORS, turned_query, keys + k * key_stride, key_stride,
-                        min(CLA_BLOCK, count - k));
+        for (int d = 0; d < CLA_HEAD_DIM; d += RUN)
+            dot_keys(weights, turned_query + d * CLA_VECTORS, keys + d, key_stride, min(RUN, CLA_HEAD_DIM - d), count, d > 0);
 #if CLA_SOFTCAP
         for (int n = 0; n < count * CLA_VECTORS; n++)
             weights[n] = capped(weights[n]);
@@ -476,7 +356,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 #endif
             run = min(run, count - k);
             if (run > 0)
-                sum_values(out, weights + k * CLA_VECTORS, values + k * value_stride, value_stride, run);
+                add_values(out, weights + k * CLA_VECTORS, values + k * value_stride, value_stride, run, CLA_VALUE_DIM);
         }
     }
 
@@ -489,15 +369,14 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         const float most = ((const float *)largest)[r] * (BASE_2 ? LN2 : 1.0f);
         const float row_lse = most + log(((const float *)sum)[r]);
 #if CLA_SPLIT
-        const long at = part * part_stride + view_row(output_view, batch.index, rows.head[r], rows.query[r]);
+        at[r] = part * part_stride + view_row(output_view, batch.index, rows.head[r], rows.query[r]);
         lse[part * lse_part_stride + view_row(lse_view, batch.index, rows.head[r], rows.query[r])] = row_lse;
 #else
-        const long at = query_row(output_view, &batch, rows.head[r], rows.query[r]);
+        at[r] = query_row(output_view, &batch, rows.head[r], rows.query[r]);
 #if CLA_LSE
         lse[query_row(lse_view, &batch, rows.head[r], rows.query[r])] = row_lse;
 #endif
 #endif
-        for (int d = 0; d < CLA_VALUE_DIM; d++)
-            store_result(output, at + d, ((const float *)out)[d * ROWS + r]);
     }
+    store_rows(output, at, rows.count, out, CLA_VALUE_DIM);
 }

@@ -11,7 +11,7 @@
  *
  * There are as many parts as kv_len keys cut every split_keys. Within attention a batch may have fewer rows, and rows of
  * output and lse may be packed; those of the parts are not. A work-group owns one row; a work-item takes every
- * CLA_GROUP_SIZE-th vector of CLA_LANES columns, CLA_BLOCK of them at a time so that a weight is computed once for all, and
+ * CLA_GROUP_SIZE-th vector of CLA_LANES columns, CLA_VECTORS at a time so that a weight is computed once for all, and
  * of the columns left over at the end every CLA_GROUP_SIZE-th. All work-items find the weights for themselves: no local memory,
  * no barrier.
  *
@@ -23,8 +23,7 @@
 #error "merge.cl: a parameter is not defined"
 #endif
 
-#define LOG2E     1.44269504088896340736f
-#define CLA_BLOCK 4
+#define LOG2E 1.44269504088896340736f
 
 /* Parts that are summed on their own: one sum of all would gather an error that grows with their number. */
 #define RUN 64
@@ -89,16 +88,16 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
 #endif
     const float inverse = all.y == 0.0f ? 0.0f : 1.0f / all.y;
 
-    for (int c0 = item * CLA_LANES; c0 < vectors_end; c0 += CLA_BLOCK * step) {
-        vec_t total[CLA_BLOCK];
+    for (int c0 = item * CLA_LANES; c0 < vectors_end; c0 += CLA_VECTORS * step) {
+        vec_t total[CLA_VECTORS];
 #pragma unroll
-        for (int n = 0; n < CLA_BLOCK; n++)
+        for (int n = 0; n < CLA_VECTORS; n++)
             total[n] = (vec_t)(0.0f);
         for (int k0 = 0; k0 < parts; k0 += RUN) {
             const int end = min(parts, k0 + RUN);
-            vec_t run[CLA_BLOCK];
+            vec_t run[CLA_VECTORS];
 #pragma unroll
-            for (int n = 0; n < CLA_BLOCK; n++)
+            for (int n = 0; n < CLA_VECTORS; n++)
                 run[n] = (vec_t)(0.0f);
             for (int k = k0; k < end; k++) {
                 const float log_sum = logs[k * part_lse_view.y];
@@ -106,17 +105,17 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
                     continue;
                 const vec_t weight = vec_exp2((vec_t)((log_sum - all.x) * LOG2E));
 #pragma unroll
-                for (int n = 0; n < CLA_BLOCK; n++) {
+                for (int n = 0; n < CLA_VECTORS; n++) {
                     if (c0 + n * step < vectors_end)
                         run[n] += weight * load_parts(from + k * parts_view.y + c0 + n * step);
                 }
             }
 #pragma unroll
-            for (int n = 0; n < CLA_BLOCK; n++)
+            for (int n = 0; n < CLA_VECTORS; n++)
                 total[n] += run[n];
         }
 #pragma unroll
-        for (int n = 0; n < CLA_BLOCK; n++) {
+        for (int n = 0; n < CLA_VECTORS; n++) {
             float lane[CLA_LANES];
             vec_store(total[n] * inverse, lane);
             for (int c = 0; c < CLA_LANES && c0 + n * step < vectors_end; c++)

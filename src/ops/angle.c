@@ -35,7 +35,7 @@ void cla_token_options(struct cla_text *options, const struct cla_problem *probl
 {
     const struct cla_tensor *input = &problem->tensor[CLA_INPUT];
     const struct cla_tensor *positions = &problem->tensor[CLA_POSITIONS];
-    cla_common_options(options, problem, CLA_USES_VALUE_OUTPUT, NULL, 4);
+    cla_common_options(options, problem, CLA_USES_VALUE_OUTPUT, NULL, NULL);
     cla_option(options, "CLA_INPUT_TYPE", input->present ? (int64_t)input->dtype : (int64_t)CLATTN_F32);
     cla_option(options, "CLA_POSITIONS", positions->present ? positions->element_size / 4 : 0);
     cla_option(options, "CLA_PAIRS", cla_pairs_at_a_time(group_size));

@@ -48,10 +48,14 @@ static struct cla_problem used_part(const struct cla_problem *problem, unsigned 
 }
 
 void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
-                        const struct cla_tile *tile, int lanes)
+                        const struct cla_tile *tile, const struct cla_vector_block *vector_block)
 {
-    static const struct cla_tile smallest = {1, 1, 4};
-    const struct cla_tile *block = tile != NULL ? tile : &smallest;
+    static const struct cla_tile smallest_tile = {1, 1, 4};
+    static const struct cla_vector_block smallest_block = {4, 1, 1};
+    if (tile == NULL)
+        tile = &smallest_tile;
+    if (vector_block == NULL)
+        vector_block = &smallest_block;
     const struct cla_problem used = used_part(problem, uses);
     cla_option(options, "CLA_QUERY_TYPE", type_of(&used, CLA_QUERY));
     cla_option(options, "CLA_KEY_TYPE", type_of(&used, CLA_KEY));
@@ -69,10 +73,12 @@ void cla_common_options(struct cla_text *options, const struct cla_problem *prob
     cla_option(options, "CLA_RELATIVE", used.tensor[CLA_RELATIVE_BIAS].present);
     cla_option(options, "CLA_SOFTCAP", used.softcap > 0.0f);
     cla_option(options, "CLA_SINKS", used.tensor[CLA_SINKS].present);
-    cla_option(options, "CLA_WIDTH", block->width);
-    cla_option(options, "CLA_HEIGHT", block->height);
-    cla_option(options, "CLA_CHUNK", block->chunk);
-    cla_option(options, "CLA_LANES", lanes);
+    cla_option(options, "CLA_WIDTH", tile->width);
+    cla_option(options, "CLA_HEIGHT", tile->height);
+    cla_option(options, "CLA_CHUNK", tile->chunk);
+    cla_option(options, "CLA_LANES", vector_block->lanes);
+    cla_option(options, "CLA_VECTORS", vector_block->vectors);
+    cla_option(options, "CLA_BLOCK", vector_block->block);
 }
 
 clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const char *extra,
@@ -88,7 +94,7 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
         if (*tile == NULL)
             break;
         struct cla_text options = {0};
-        cla_common_options(&options, problem, kernel->uses, *tile, 4);
+        cla_common_options(&options, problem, kernel->uses, *tile, NULL);
         if (extra != NULL)
             cla_text_add(&options, " %s", extra);
         status = cla_plan_add_step(plan, kernel->file, options.data, kernel->name,

@@ -5,6 +5,7 @@
 
 #include "run/plan.h"
 #include "select/tiles.h"
+#include "select/vector_block.h"
 #include "util/text.h"
 
 /* What of a problem a kernel depends on; all else is left out of its options, so that problems share programs. */
@@ -21,10 +22,10 @@ enum cla_uses {
 
 /*
  * "-D" options of cl/lib/types.cl, load.cl and visible.cl for what a kernel `uses` of the problem, of block.cl for the
- * tile (NULL: the smallest) and of exp2.cl for vectors of `lanes` floats.
+ * tile (NULL: the smallest), and of lanes.cl and vector_block.cl for the vector block (NULL: the smallest).
  */
 void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
-                        const struct cla_tile *tile, int lanes);
+                        const struct cla_tile *tile, const struct cla_vector_block *vector_block);
 
 /* Appends one " -D NAME=value". */
 void cla_option(struct cla_text *options, const char *name, int64_t value);

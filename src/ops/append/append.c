@@ -26,7 +26,7 @@ static clattn_status add_step(clattn_plan *plan, enum cla_operand from, enum cla
     const int64_t rows = size == 1 ? ROWS : 1;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_PLACES, NULL, 4);
+    cla_common_options(&options, problem, CLA_USES_PLACES, NULL, NULL);
     cla_option(&options, "CLA_FROM_TYPE", (int64_t)problem->tensor[from].dtype);
     cla_option(&options, "CLA_CACHE_TYPE", (int64_t)problem->tensor[cache].dtype);
     cla_option(&options, "CLA_POSITIONS", positions_type(problem));

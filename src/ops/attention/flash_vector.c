@@ -27,12 +27,13 @@ clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_bl
     if (pack)
         split = cla_split_keys(plan, heads * ((problem->q_len * packed + tile_rows - 1) / tile_rows), KEYS);
 
+    struct cla_problem written = *problem; /* by the kernel, as far as its options tell */
+    if (split.keys != 0)
+        written.tensor[CLA_OUTPUT].dtype = CLATTN_F32;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_ALL, NULL, block->lanes);
+    cla_common_options(&options, &written, CLA_USES_ALL, NULL, block);
     cla_flash_options(&options, problem);
-    cla_option(&options, "CLA_VECTORS", block->vectors);
-    cla_option(&options, "CLA_BLOCK", block->block);
     cla_option(&options, "CLA_KEYS", KEYS);
     cla_option(&options, "CLA_PACK", pack);
     cla_option(&options, "CLA_SPLIT", split.keys != 0);
@@ -51,22 +52,9 @@ clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_bl
     return cla_add_split_merge(plan, &split, error);
 }
 
-/*
- * A register block of `block` x `vectors` sums, with `vectors` operands and a broadcast one, must fit the vector
- * registers: 32 of 16 lanes (AVX-512), 16 of 8 (AVX2), 32 of 4 (NEON).
- */
-static const struct cla_vector_block blocks[] = {
-    {16, 3, 8},
-    {8, 2, 4},
-    {4, 3, 8},
-};
-
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
-    size_t i = 0;
-    while (i + 1 < sizeof blocks / sizeof *blocks && plan->context->device.vector_lanes < (uint32_t)blocks[i].lanes)
-        i++;
-    return cla_add_flash_vector(plan, &blocks[i], false, name, error);
+    return cla_add_flash_vector(plan, cla_vector_block_for(&plan->context->device), false, name, error);
 }
 
 const struct cla_variant cla_attention_flash_vector = {"flash_vector", cla_flash_vector_accepts, add_steps};

@@ -38,11 +38,6 @@ clattn_status cla_add_split_merge(clattn_plan *plan, const struct cla_split *spl
  * Adds the step of cl/flash_vector.cl with `block`, its rows packed over the heads of a key/value head where `pack` is
  * set; the keys are split where packing leaves too few work-groups.
  */
-struct cla_vector_block {
-    int lanes;
-    int vectors;
-    int block; /* keys, or value dims, of a register block */
-};
 clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_block *block, bool pack,
                                    struct cla_text *name, clattn_error *error);
 

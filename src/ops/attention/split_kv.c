@@ -70,7 +70,7 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_til
                                    struct cla_step **step, clattn_error *error)
 {
     struct cla_text options = {0};
-    cla_common_options(&options, &plan->problem, CLA_USES_ALL, NULL, 4);
+    cla_common_options(&options, &plan->problem, CLA_USES_ALL, NULL, NULL);
     cla_flash_options(&options, &plan->problem);
     cla_option(&options, "CLA_ROWS", tile->rows);
     cla_option(&options, "CLA_GROUP_SIZE", tile->group);

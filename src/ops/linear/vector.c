@@ -4,17 +4,6 @@
 #include "ops/linear/registry.h"
 #include "util/size.h"
 
-/* Register blocks as in ops/attention/flash_vector.c, for the same reason. */
-static const struct block {
-    uint32_t lanes;
-    int vectors;
-    int block;
-} blocks[] = {
-    {16, 3, 8},
-    {8, 2, 4},
-    {4, 3, 8},
-};
-
 /*
  * Elements a chunk, so that a turned tile (24 KiB of 48 rows) and the rows of a register block (4 KiB) share a
  * first-level cache of 32 KiB; the most features and tiles a group, so that the sums (192 KiB) and a chunk of the
@@ -24,16 +13,6 @@ enum { DEPTH = 128, MOST_FEATURES = 256, MOST_TILES = 4 };
 
 /* Groups a compute unit, so that all of them are busy to the end. */
 enum { GROUPS_A_UNIT = 4 };
-
-static const struct block *block_for(const struct cla_device *device)
-{
-    size_t count = sizeof blocks / sizeof *blocks;
-    for (size_t i = 0; i < count; i++) {
-        if (device->vector_lanes >= blocks[i].lanes)
-            return &blocks[i];
-    }
-    return &blocks[count - 1];
-}
 
 /* The part of the output that a group makes. */
 struct share {
@@ -63,15 +42,13 @@ static struct share share_for(const clattn_plan *plan, int64_t tile_rows)
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct block *block = block_for(&plan->context->device);
-    const int64_t tile_rows = block->vectors * (int64_t)block->lanes;
+    const struct cla_vector_block *block = cla_vector_block_for(&plan->context->device);
+    const int64_t tile_rows = (int64_t)block->vectors * block->lanes;
     const struct share share = share_for(plan, tile_rows);
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_QUERY_KEY | CLA_USES_VALUE_OUTPUT, NULL, (int)block->lanes);
+    cla_common_options(&options, problem, CLA_USES_QUERY_KEY | CLA_USES_VALUE_OUTPUT, NULL, block);
     cla_linear_options(&options, problem);
-    cla_option(&options, "CLA_VECTORS", block->vectors);
-    cla_option(&options, "CLA_BLOCK", block->block);
     cla_option(&options, "CLA_DEPTH", DEPTH);
     cla_option(&options, "CLA_FEATURES", MOST_FEATURES);
     cla_option(&options, "CLA_TILES", MOST_TILES);

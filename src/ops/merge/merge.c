@@ -7,7 +7,10 @@
 /* Places for packed queries, sinks for runs without keys. */
 #define USES (CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_SINKS)
 
-/* The widest vectors that the device likes and that leave few columns over; always at least 4, which exp2.cl needs. */
+/* Vectors of columns for which a work-item uses a weight that it has computed. */
+enum { VECTORS = 4 };
+
+/* The widest vectors that the device likes and that leave few columns over; always at least 4, which lanes.cl needs. */
 static int lanes_for(const struct cla_device *device, int64_t value_dim)
 {
     int lanes = (int)cla_max(4, (int64_t)device->vector_lanes);
@@ -29,9 +32,10 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial 
 {
     const struct cla_problem *problem = &plan->problem;
     const clattn_dtype part = outputs->in_workspace ? CLATTN_F32 : problem->tensor[outputs->operand].dtype;
+    const struct cla_vector_block block = {lanes, VECTORS, 1};
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, USES, NULL, lanes);
+    cla_common_options(&options, problem, USES, NULL, &block);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_PART_TYPE", (int64_t)part);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);

@@ -19,10 +19,10 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
                                     const struct cla_intermediate *to, size_t size, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const int lanes = (int)cla_max(4, (int64_t)plan->context->device.vector_lanes);
+    const struct cla_vector_block block = {(int)cla_max(4, (int64_t)plan->context->device.vector_lanes), 1, 1};
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_PLACES | CLA_USES_SINKS, NULL, lanes);
+    cla_common_options(&options, problem, CLA_USES_PLACES | CLA_USES_SINKS, NULL, &block);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
     clattn_status status = cla_plan_add_step(plan, "softmax.cl", options.data, "softmax", size, &step, error);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Vectors of CLA_LANES floats: what kernels for wide vectors load, store, turn and raise with.
+ *
+ * load_vec_query(p), of key and value alike, are CLA_LANES elements of an operand as floats, store_vec_output(p, x) rounds to
+ * nearest even; the pointers need no alignment beyond the element's. load_some_query(p, count) and store_some_output(p, x,
+ * count) are the same but that no element from `count` on, 1 or more, is read or written.
+ *
+ *   CLA_LANES   floats in vec_t: 4, 8 or 16
+ */
+#if !defined(CLA_LANES)
+#error "lanes.cl: CLA_LANES is not defined"
+#endif
+
+#define vec_t  CLA_JOIN(float, CLA_LANES)
+#define ivec_t CLA_JOIN(int, CLA_LANES)
+#define uvec_t CLA_JOIN(uint, CLA_LANES)
+#define as_vec CLA_JOIN(as_float, CLA_LANES)
+#define as_ivec CLA_JOIN(as_int, CLA_LANES)
+#define as_uvec CLA_JOIN(as_uint, CLA_LANES)
+#define vec_load(p) CLA_JOIN(vload, CLA_LANES)(0, p)
+#define ivec_load vec_load
+#define to_vec CLA_JOIN(convert_float, CLA_LANES)
+#define vec_store(x, p) CLA_JOIN(vstore, CLA_LANES)(x, 0, p)
+
+/* On compilers that doubt it, says that the widest vectors are worth using. */
+#if defined(__has_attribute)
+#if __has_attribute(min_vector_width)
+#define WIDE __attribute__((min_vector_width(32 * CLA_LANES)))
+#endif
+#endif
+#ifndef WIDE
+#define WIDE
+#endif
+
+/* A function of its own: inlined into one kernel, loops over register blocks compete for registers, and one spills. */
+#define APART WIDE __attribute__((noinline))
+
+#define LOAD_VEC_0(p) vec_load(p)
+#define LOAD_VEC_1(p) CLA_JOIN(vload_half, CLA_LANES)(0, p)
+#define LOAD_VEC_2(p) as_vec(CLA_JOIN(convert_uint, CLA_LANES)(vec_load(p)) << 16)
+#define STORE_VEC_0(p, x) vec_store(x, p)
+#define STORE_VEC_1(p, x) CLA_JOIN(CLA_JOIN(vstore_half, CLA_LANES), _rte)(x, 0, p)
+#define STORE_VEC_2(p, x) vec_store(CLA_JOIN(convert_ushort, CLA_LANES)(bf16_vec_bits(x)), p)
+
+#define load_vec_query(p)      CLA_JOIN(LOAD_VEC_, CLA_QUERY_TYPE)(p)
+#define load_vec_key(p)        CLA_JOIN(LOAD_VEC_, CLA_KEY_TYPE)(p)
+#define load_vec_value(p)      CLA_JOIN(LOAD_VEC_, CLA_VALUE_TYPE)(p)
+#define store_vec_output(p, x) CLA_JOIN(STORE_VEC_, CLA_OUTPUT_TYPE)(p, x)
+
+/* bf16_bits() of every lane. */
+static inline uvec_t bf16_vec_bits(vec_t x)
+{
+    const uvec_t bits = as_uvec(x);
+    const uvec_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return x != x ? (bits >> 16) | 0x40u : rounded;
+}
+
+/* Lanes from `count` on are 0. */
+#define DEFINE_LOAD_SOME(name)                                                                                         \
+    static inline vec_t load_some_##name(__global const name##_t *p, int count)                                        \
+    {                                                                                                                  \
+        if (count >= CLA_LANES)                                                                                        \
+            return load_vec_##name(p);                                                                                 \
+        vec_t some = (vec_t)(0.0f);                                                                                    \
+        for (int d = 0; d < count; d++)                                                                                \
+            ((float *)&some)[d] = load_##name(p, d);                                                                   \
+        return some;                                                                                                   \
+    }
+
+DEFINE_LOAD_SOME(query)
+DEFINE_LOAD_SOME(key)
+DEFINE_LOAD_SOME(value)
+
+static inline void store_some_output(__global output_t *p, vec_t x, int count)
+{
+    if (count >= CLA_LANES) {
+        store_vec_output(p, x);
+        return;
+    }
+    for (int d = 0; d < count; d++)
+        store_output(p, d, ((const float *)&x)[d]);
+}
+
+/* Whether any lane of `test` is true (-1). */
+static inline int any_lane(ivec_t test)
+{
+#if CLA_LANES == 16
+    const int8 half_8 = test.lo | test.hi;
+    const int4 half_4 = half_8.lo | half_8.hi;
+#elif CLA_LANES == 8
+    const int4 half_4 = test.lo | test.hi;
+#else
+    const int4 half_4 = test;
+#endif
+    return as_long(half_4.lo | half_4.hi) != 0;
+}
+
+/* The elements of two half vectors by turns. */
+#if CLA_LANES == 16
+#define interleave(a, b)                                                                                               \
+    (float16)((a).s0, (b).s0, (a).s1, (b).s1, (a).s2, (b).s2, (a).s3, (b).s3, (a).s4, (b).s4, (a).s5, (b).s5, (a).s6,   \
+              (b).s6, (a).s7, (b).s7)
+#elif CLA_LANES == 8
+#define interleave(a, b) (float8)((a).s0, (b).s0, (a).s1, (b).s1, (a).s2, (b).s2, (a).s3, (b).s3)
+#else
+#define interleave(a, b) (float4)((a).s0, (b).s0, (a).s1, (b).s1)
+#endif
+
+/* Turns a square of CLA_LANES x CLA_LANES: each round moves one bit of the row's number to the column's and back. */
+WIDE static inline void turn_square(vec_t square[CLA_LANES])
+{
+#pragma unroll
+    for (int round = 1; round < CLA_LANES; round *= 2) {
+        vec_t next[CLA_LANES];
+#pragma unroll
+        for (int i = 0; i < CLA_LANES / 2; i++) {
+            next[2 * i] = interleave(square[i].lo, square[i + CLA_LANES / 2].lo);
+            next[2 * i + 1] = interleave(square[i].hi, square[i + CLA_LANES / 2].hi);
+        }
+#pragma unroll
+        for (int i = 0; i < CLA_LANES; i++)
+            square[i] = next[i];
+    }
+}
+
+/*
+ * 2^x for x <= 16, for devices whose own exp2 is a call. x = n + r with n the nearest integer, found by adding 1.5 * 2^23,
+ * whose last bit stands for 1; 2^r is a polynomial on [-1/2, 1/2], the minimax one of degree 5 in relative error with its first
+ * coefficient held at 1; n goes into the exponent. Relative error below 1.7e-7. Below -126 the result is exactly 0. NaN stays
+ * NaN.
+ */
+static inline vec_t vec_exp2(vec_t x)
+{
+    const vec_t shifted = x + 12582912.0f;
+    const vec_t r = x - (shifted - 12582912.0f);
+    vec_t p = r * 1.32647273e-3f + 9.67151299e-3f;
+    p = p * r + 5.55073358e-2f;
+    p = p * r + 2.40222424e-1f;
+    p = p * r + 6.93147004e-1f;
+    p = p * r + 1.0f;
+    const vec_t power = as_vec((as_ivec(shifted) << 23) + 0x3f800000);
+    return x < -126.0f ? (vec_t)(0.0f) : p * power;
+}
