@@ -26,27 +26,22 @@ static enum exit_code prepare(const struct bench_request *request, const json_t 
 }
 
 /* EXIT_VERIFICATION, having measured everything, where some result was wrong. */
-static enum exit_code measure(const struct bench_request *request, clattn_context *context, struct bench_report *report)
+static enum exit_code measure(const struct bench_request *request, clattn_context *context, struct meter **meter,
+                              struct bench_report *report)
 {
-    enum exit_code verdict = EXIT_DONE;
-    double begin = 0;
+    double done = 0;
     if (bench_requested(request, BENCH_ROOFLINE)) {
         progress_bar(0, "measuring the device");
-        TRY(roofline_measure(context, &report->roofline));
+        TRY(meter_create(context, meter));
+        TRY(meter_measure(*meter, &report->roofline));
         report->has_roofline = true;
-        begin = ROOFLINE_SHARE;
+        done = ROOFLINE_SHARE;
     }
-    double step = (1 - begin) / request->num_problems;
-    for (int i = 0; i < request->num_problems; i++, begin += step) {
-        enum exit_code code = bench_measure(request, &request->problems[i], context, begin, begin + step, report);
-        if (code != EXIT_DONE && code != EXIT_VERIFICATION)
-            return code;
-        verdict = code == EXIT_DONE ? verdict : code;
-    }
+    enum exit_code code = bench_measure(request, context, *meter, done, report);
     progress(NULL);
-    if (report->num_results == 0)
+    if (report->num_results == 0 && code == EXIT_DONE)
         return fail(EXIT_UNSUPPORTED, "no kernel computes any of the problems on %s", report->device.name);
-    return verdict;
+    return code;
 }
 
 /* `descriptor` is that of the output file, or of standard output. */
@@ -64,7 +59,7 @@ static enum exit_code print(const struct bench_request *request, const struct be
 }
 
 static enum exit_code do_bench(struct bench_request *request, json_t **baseline, struct outputs *outputs,
-                               clattn_context **context, struct bench_report *report)
+                               clattn_context **context, struct meter **meter, struct bench_report *report)
 {
     int descriptor = STDOUT_FILENO;
     const char *baseline_path = request->values.text[BENCH_BASELINE], *path = request->values.text[BENCH_OUTPUT];
@@ -74,7 +69,7 @@ static enum exit_code do_bench(struct bench_request *request, json_t **baseline,
     if (path != NULL)
         TRY(outputs_open(outputs, path, &descriptor));
     TRY(prepare(request, *baseline, context, report));
-    enum exit_code verdict = measure(request, *context, report);
+    enum exit_code verdict = measure(request, *context, meter, report);
     if (verdict != EXIT_DONE && verdict != EXIT_VERIFICATION)
         return verdict;
     enum exit_code slower = *baseline != NULL ? baseline_compare(baseline_path, *baseline, request, report) : EXIT_DONE;
@@ -90,13 +85,15 @@ static enum exit_code bench_main(const struct command *command, int argc, const 
     struct outputs outputs = {.count = 0};
     json_t *baseline = NULL;
     clattn_context *context = NULL;
+    struct meter *meter = NULL;
     bool help;
     memset(&request, 0, sizeof request);
     memset(&report, 0, sizeof report);
     enum exit_code code = options_parse(command, argc, argv, &request.values, &help);
     if (code == EXIT_DONE && !help)
-        code = do_bench(&request, &baseline, &outputs, &context, &report);
+        code = do_bench(&request, &baseline, &outputs, &context, &meter, &report);
     progress(NULL);
+    meter_release(meter);
     clattn_context_release(context);
     outputs_close(&outputs);
     json_decref(baseline);
@@ -117,15 +114,15 @@ const struct command bench_command = {
         "  grouped  " BENCH_GROUPED "\n"
         "  odd      " BENCH_ODD "\n"
         "\n"
-        "Each kernel is verified on each problem, then they are timed in turns. A time is that of a run and the wait\n"
-        "for it, everything being on the device; FIRST that of making a plan and running it once. EXTRA is memory\n"
-        "beyond inputs and outputs.\n"
+        "Each kernel is verified on each problem, then all of them are timed in turns, so that ratios hold where the\n"
+        "machine's speed does not. A time is that of a run and the wait for it, everything being on the device; FIRST\n"
+        "that of making a plan and running it once. EXTRA is memory beyond inputs and outputs.\n"
         "\n"
         "GFLOP/s count a multiplication and an addition for every element of key and value in every pair of query and\n"
         "key that causality, window and lengths leave; GB/s count queries, keys, values and outputs once. With\n"
-        "--roofline, FMA is the share of the device's multiply-adds, and FLOOR that of the least time a run could "
-        "take:\n"
-        "its multiply-adds or its bytes at the speed of a copy, whichever takes longer, and one launch. What stays in\n"
+        "--roofline the device is measured, once before and then in every turn of a result. FMA is the share of the\n"
+        "multiply-adds that it did beside the result, and FLOOR that of the least time a run could take: its\n"
+        "multiply-adds, or its bytes at the speed of reading, whichever takes longer, and one launch. What stays in\n"
         "caches can take less.\n"
         "\n"
         "With --baseline, medians are compared with those of an earlier report on the same device; one that is\n"

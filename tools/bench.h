@@ -70,6 +70,7 @@ struct bench_result {
     char tile[64];
     bool verified; /* compared and within the bounds; what is not has no time */
     struct timing timing;
+    struct roofline beside; /* medians of what was measured in turns with it; copy_gbs is 0 */
     struct launch_work work;
     size_t extra_bytes; /* workspace */
     double first_call;  /* seconds to make the plan and run it once */
@@ -79,20 +80,19 @@ struct bench_result {
 struct bench_report {
     clattn_device_info device;
     bool has_roofline;
-    struct roofline roofline;
+    struct roofline roofline; /* rates are the best of the whole run, the launch is a median beside the results */
     bool has_baseline;
     struct bench_result *results;
     int num_results;
 };
 
 /*
- * Measures every kernel that `request` names on one problem and appends the results to `report`. Results that are
- * beyond the bounds of accuracy are said to be so, and reported without a time. `progress_begin` and `progress_end` are
- * how much of everything is done before and after.
+ * Measures every kernel that `request` names on each of its problems and fills `report`. Results that are beyond the
+ * bounds of accuracy are said to be so, and reported without a time; EXIT_VERIFICATION, then, having measured the rest.
+ * `meter`, where it is not NULL, measures the device beside them. What is done already is `progress` of everything.
  */
-enum exit_code bench_measure(const struct bench_request *request, const struct bench_problem *problem,
-                             clattn_context *context, double progress_begin, double progress_end,
-                             struct bench_report *report);
+enum exit_code bench_measure(const struct bench_request *request, clattn_context *context, struct meter *meter,
+                             double progress, struct bench_report *report);
 
 /* Reads what an earlier `clattn bench --json` wrote; what is not that is EXIT_BAD_FILE. *baseline is to be released. */
 enum exit_code baseline_read(const char *path, json_t **baseline);

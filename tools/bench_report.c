@@ -13,22 +13,22 @@ static double rate(double amount, const struct bench_result *result)
 
 static double fma_share(const struct bench_report *report, const struct bench_result *result)
 {
-    return report->has_roofline ? rate(result->work.flop, result) / report->roofline.fma_gflops : 0;
+    return report->has_roofline ? rate(result->work.flop, result) / result->beside.fma_gflops : 0;
 }
 
 /*
- * The floor: multiply-adds, or bytes at the speed of a copy, whichever takes longer, and one launch. Exponentials take
+ * The floor: multiply-adds, or bytes at the speed of reading, whichever takes longer, and one launch. Exponentials take
  * some ten instructions a pair of query and key, in the same pipe as the head_dim + value_dim multiply-adds, and never
  * bound a problem by themselves.
  */
 static double floor_share(const struct bench_report *report, const struct bench_result *result)
 {
-    const struct roofline *roofline = &report->roofline;
+    const struct roofline *beside = &result->beside;
     if (!report->has_roofline || result->timing.runs == 0)
         return 0;
-    double arithmetic = result->work.flop / roofline->fma_gflops * 1e-9;
-    double memory = result->work.bytes / roofline->copy_gbs * 1e-9;
-    double launch = *result->tile != '\0' ? roofline->launch_us * 1e-6 : 0; /* none where nothing is computed */
+    double arithmetic = result->work.flop / beside->fma_gflops * 1e-9;
+    double memory = result->work.bytes / beside->read_gbs * 1e-9;
+    double launch = *result->tile != '\0' ? beside->launch_us * 1e-6 : 0; /* none where nothing is computed */
     double floor = (arithmetic > memory ? arithmetic : memory) + launch;
     return floor / result->timing.median;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernels that measure a device, and how they are run. Rates are the best of many short runs, since they are to be
- * limits; the cost of a launch is a median, since it is a price.
+ * The kernels that measure a device, and how they are run. Rates are the best of several short runs, since they are to
+ * be limits; the cost of a launch is a median, since it is a price.
  */
 #include "roofline.h"
 #include "timing.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /*
  * Parameters: VEC the vector type, CHAINS(DO) which applies DO to 0, 1, ... for each chain, GROUP the work-items of a
@@ -81,16 +82,30 @@ static const int chains[] = {12, 16};
 #define NUM_CHAINS         2
 #define STEPS_AN_ITERATION 4 /* of each chain, in fma_peak */
 
-#define MEASURE_SECONDS 0.3 /* for each of them */
-#define LAUNCHES        4001
-#define LEAST_BYTES     ((size_t)256 << 20) /* of a buffer that is read, and at least eight times the cache */
+/*
+ * Lengths of a run of multiply-adds, in seconds: shorter ones are undisturbed more often where a machine does other
+ * things too, longer ones lose less until all cores are awake.
+ */
+static const double lengths[] = {1e-3, 4e-3, 16e-3};
+#define NUM_LENGTHS  3
+#define BURST_LENGTH 1 /* the one that meter_burst takes */
+
+#define SECONDS        0.3 /* for each of what meter_measure measures */
+#define LEAST_RUNS     3
+#define BURST_READS    2 /* memory takes long, and is slow for all runs or for none */
+#define LAUNCHES       4001
+#define BURST_LAUNCHES 101
+#define LEAST_BYTES    ((size_t)256 << 20) /* of a buffer that is read, and at least eight times the cache */
 
 struct meter {
     cl_context context;
     cl_device_id device;
     cl_command_queue queue;
     cl_program program[NUM_CHAINS];
+    cl_kernel fma[NUM_CHAINS], read, copy, empty;
     cl_mem in, out;
+    int burst_chains;   /* an index of chains: those that were fastest */
+    cl_int burst_count; /* iterations of them that take BURST_LENGTH */
     clattn_device_info info;
     size_t lanes;      /* of a vector */
     size_t group;      /* work-items */
@@ -146,6 +161,41 @@ static enum exit_code create_buffer(struct meter *meter, cl_mem *buffer)
     return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clEnqueueFillBuffer", code);
 }
 
+static enum exit_code create_kernel(cl_program program, const char *name, cl_kernel *kernel)
+{
+    cl_int code;
+    *kernel = clCreateKernel(program, name, &code);
+    return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clCreateKernel", code);
+}
+
+static enum exit_code create_kernels(struct meter *meter)
+{
+    for (int i = 0; i < NUM_CHAINS; i++) {
+        TRY(build(meter, i));
+        TRY(create_kernel(meter->program[i], "fma_peak", &meter->fma[i]));
+    }
+    TRY(create_kernel(meter->program[0], "read_rate", &meter->read));
+    TRY(create_kernel(meter->program[0], "copy_rate", &meter->copy));
+    return create_kernel(meter->program[0], "empty", &meter->empty);
+}
+
+static void set_arguments(struct meter *meter)
+{
+    const cl_float half = 0.5f, one = 1;
+    const cl_kernel memory[] = {meter->read, meter->copy};
+    const cl_int count = (cl_int)(meter->bytes / (sizeof(cl_float) * meter->lanes * meter->work_items));
+    for (int i = 0; i < NUM_CHAINS; i++) {
+        clSetKernelArg(meter->fma[i], 0, sizeof meter->out, &meter->out);
+        clSetKernelArg(meter->fma[i], 2, sizeof half, &half);
+        clSetKernelArg(meter->fma[i], 3, sizeof one, &one);
+    }
+    for (int i = 0; i < 2; i++) {
+        clSetKernelArg(memory[i], 0, sizeof meter->out, &meter->out);
+        clSetKernelArg(memory[i], 1, sizeof meter->in, &meter->in);
+        clSetKernelArg(memory[i], 2, sizeof count, &count);
+    }
+}
+
 static enum exit_code prepare(struct meter *meter)
 {
     clattn_error error;
@@ -158,8 +208,7 @@ static enum exit_code prepare(struct meter *meter)
     meter->queue = clCreateCommandQueue(meter->context, meter->device, 0, &code);
     if (code != CL_SUCCESS)
         return fail_opencl("clCreateCommandQueue", code);
-    for (int i = 0; i < NUM_CHAINS; i++)
-        TRY(build(meter, i));
+    TRY(create_kernels(meter));
     clGetDeviceInfo(meter->device, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, sizeof cache, &cache, NULL);
     size_t most = (size_t)(meter->info.largest_buffer < meter->info.global_memory / 8 ? meter->info.largest_buffer
                                                                                       : meter->info.global_memory / 8);
@@ -169,7 +218,9 @@ static enum exit_code prepare(struct meter *meter)
     size_t unit = 4 * sizeof(cl_float) * meter->lanes * meter->work_items;
     meter->bytes = meter->bytes < unit ? unit : meter->bytes / unit * unit;
     TRY(create_buffer(meter, &meter->in));
-    return create_buffer(meter, &meter->out);
+    TRY(create_buffer(meter, &meter->out));
+    set_arguments(meter);
+    return EXIT_DONE;
 }
 
 /* Enqueues `work_items` of a kernel, waits for them, and says how long that took. */
@@ -184,12 +235,12 @@ static enum exit_code run(struct meter *meter, cl_kernel kernel, size_t work_ite
     return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clFinish", code);
 }
 
-/* The least time of a launch that uses all of the device, out of three and as many as `duration` seconds allow. */
-static enum exit_code best(struct meter *meter, cl_kernel kernel, double duration, double *least)
+/* The least time of launches that use all of the device: `runs` of them, and as many more as `duration` allows. */
+static enum exit_code best(struct meter *meter, cl_kernel kernel, int runs, double duration, double *least)
 {
     double end = timing_now() + duration;
     *least = HUGE_VAL;
-    for (int i = 0; i < 3 || timing_now() < end; i++) {
+    for (int i = 0; i < runs || timing_now() < end; i++) {
         double seconds = 0;
         TRY(run(meter, kernel, meter->work_items, &seconds));
         *least = seconds < *least ? seconds : *least;
@@ -197,103 +248,110 @@ static enum exit_code best(struct meter *meter, cl_kernel kernel, double duratio
     return EXIT_DONE;
 }
 
-/*
- * Runs of several lengths: shorter ones are undisturbed more often where a machine does other things too, longer ones
- * lose less until all cores are awake.
- */
-static enum exit_code measure_fma(struct meter *meter, int index, cl_kernel kernel, double *gflops)
+static double fma_rate(const struct meter *meter, int index, cl_int count, double seconds)
 {
-    static const double lengths[] = {1e-3, 4e-3, 16e-3};
-    const cl_float half = 0.5f, one = 1;
-    double seconds = 0;
-    cl_int count = 256;
-    clSetKernelArg(kernel, 0, sizeof meter->out, &meter->out);
+    double steps = (double)STEPS_AN_ITERATION * chains[index] * count;
+    return 2 * steps * (double)(meter->lanes * meter->work_items) / seconds * 1e-9;
+}
+
+static double byte_rate(const struct meter *meter, double seconds)
+{
+    return (double)meter->bytes / seconds * 1e-9;
+}
+
+/* The best rate of one number of chains; raises *gflops to it, and is what bursts will take where it does. */
+static enum exit_code measure_fma(struct meter *meter, int index, double *gflops)
+{
+    cl_kernel kernel = meter->fma[index];
+    double seconds, most = 0;
+    cl_int count = 256, burst_count = count;
     clSetKernelArg(kernel, 1, sizeof count, &count);
-    clSetKernelArg(kernel, 2, sizeof half, &half);
-    clSetKernelArg(kernel, 3, sizeof one, &one);
     TRY(run(meter, kernel, meter->work_items, &seconds)); /* drivers compile at the first launch */
-    *gflops = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < NUM_LENGTHS; i++) {
         for (seconds = 0; seconds < lengths[i] && count <= INT32_MAX / 2;) {
             count *= 2;
             clSetKernelArg(kernel, 1, sizeof count, &count);
-            TRY(best(meter, kernel, 0, &seconds));
+            TRY(best(meter, kernel, LEAST_RUNS, 0, &seconds));
         }
-        TRY(best(meter, kernel, MEASURE_SECONDS, &seconds));
-        double steps = (double)STEPS_AN_ITERATION * chains[index] * count;
-        double rate = 2 * steps * (double)(meter->lanes * meter->work_items) / seconds * 1e-9;
-        *gflops = rate > *gflops ? rate : *gflops;
+        TRY(best(meter, kernel, LEAST_RUNS, SECONDS, &seconds));
+        most = fmax(most, fma_rate(meter, index, count, seconds));
+        burst_count = i == BURST_LENGTH ? count : burst_count;
+    }
+    if (most > *gflops) {
+        *gflops = most;
+        meter->burst_chains = index;
+        meter->burst_count = burst_count;
     }
     return EXIT_DONE;
 }
 
-/* `ways` is 1 where each byte is read and 2 where it is written too. */
-static enum exit_code measure_memory(struct meter *meter, int ways, cl_kernel kernel, double *gbs)
+static enum exit_code measure_launch(struct meter *meter, int launches, double *microseconds)
 {
-    cl_int count = (cl_int)(meter->bytes / (sizeof(cl_float) * meter->lanes * meter->work_items));
-    double seconds = 0;
-    clSetKernelArg(kernel, 0, sizeof meter->out, &meter->out);
-    clSetKernelArg(kernel, 1, sizeof meter->in, &meter->in);
-    clSetKernelArg(kernel, 2, sizeof count, &count);
-    TRY(run(meter, kernel, meter->work_items, &seconds));
-    TRY(best(meter, kernel, MEASURE_SECONDS, &seconds));
-    *gbs = ways * (double)meter->bytes / seconds * 1e-9;
-    return EXIT_DONE;
-}
-
-static enum exit_code measure_launch(struct meter *meter, int ignored, cl_kernel kernel, double *microseconds)
-{
-    (void)ignored;
     double seconds[LAUNCHES];
     struct timing timing;
-    for (int i = -1; i < LAUNCHES; i++)
-        TRY(run(meter, kernel, meter->group, &seconds[i < 0 ? 0 : i]));
-    timing_summarise(seconds, LAUNCHES, &timing);
+    for (int i = 0; i < launches; i++)
+        TRY(run(meter, meter->empty, meter->group, &seconds[i]));
+    timing_summarise(seconds, launches, &timing);
     *microseconds = timing.median * 1e6;
     return EXIT_DONE;
 }
 
-static enum exit_code measure(struct meter *meter, cl_program program, const char *name,
-                              enum exit_code (*with)(struct meter *, int, cl_kernel, double *), int argument,
-                              double *result)
+enum exit_code meter_measure(struct meter *meter, struct roofline *roofline)
 {
-    cl_int code;
-    cl_kernel kernel = clCreateKernel(program, name, &code);
-    if (code != CL_SUCCESS)
-        return fail_opencl("clCreateKernel", code);
-    enum exit_code exit_code = with(meter, argument, kernel, result);
-    clReleaseKernel(kernel);
-    return exit_code;
-}
-
-static enum exit_code measure_all(struct meter *meter, struct roofline *roofline)
-{
-    TRY(prepare(meter));
+    double seconds;
     roofline->fma_gflops = 0;
-    for (int i = 0; i < NUM_CHAINS; i++) {
-        double gflops = 0;
-        TRY(measure(meter, meter->program[i], "fma_peak", measure_fma, i, &gflops));
-        roofline->fma_gflops = gflops > roofline->fma_gflops ? gflops : roofline->fma_gflops;
-    }
-    TRY(measure(meter, meter->program[0], "read_rate", measure_memory, 1, &roofline->read_gbs));
-    TRY(measure(meter, meter->program[0], "copy_rate", measure_memory, 2, &roofline->copy_gbs));
-    return measure(meter, meter->program[0], "empty", measure_launch, 0, &roofline->launch_us);
+    for (int i = 0; i < NUM_CHAINS; i++)
+        TRY(measure_fma(meter, i, &roofline->fma_gflops));
+    clSetKernelArg(meter->fma[meter->burst_chains], 1, sizeof meter->burst_count, &meter->burst_count);
+    TRY(run(meter, meter->read, meter->work_items, &seconds)); /* the first launch, as above */
+    TRY(best(meter, meter->read, LEAST_RUNS, SECONDS, &seconds));
+    roofline->read_gbs = byte_rate(meter, seconds);
+    TRY(run(meter, meter->copy, meter->work_items, &seconds));
+    TRY(best(meter, meter->copy, LEAST_RUNS, SECONDS, &seconds));
+    roofline->copy_gbs = 2 * byte_rate(meter, seconds);
+    TRY(run(meter, meter->empty, meter->group, &seconds));
+    return measure_launch(meter, LAUNCHES, &roofline->launch_us);
 }
 
-enum exit_code roofline_measure(clattn_context *context, struct roofline *roofline)
+enum exit_code meter_burst(struct meter *meter, struct roofline *roofline)
 {
-    struct meter meter = {.context = clattn_context_cl_context(context), .device = clattn_context_cl_device(context)};
-    enum exit_code code = measure_all(&meter, roofline);
-    if (meter.queue != NULL)
-        clFinish(meter.queue);
+    double seconds;
+    TRY(best(meter, meter->read, BURST_READS, 0, &seconds));
+    roofline->read_gbs = byte_rate(meter, seconds);
+    TRY(measure_launch(meter, BURST_LAUNCHES, &roofline->launch_us));
+    TRY(best(meter, meter->fma[meter->burst_chains], LEAST_RUNS, 0, &seconds));
+    roofline->fma_gflops = fma_rate(meter, meter->burst_chains, meter->burst_count, seconds);
+    return EXIT_DONE;
+}
+
+enum exit_code meter_create(clattn_context *context, struct meter **meter)
+{
+    *meter = calloc(1, sizeof **meter);
+    if (*meter == NULL)
+        return fail(EXIT_FAILED, "no memory for measuring the device");
+    (*meter)->context = clattn_context_cl_context(context);
+    (*meter)->device = clattn_context_cl_device(context);
+    return prepare(*meter);
+}
+
+void meter_release(struct meter *meter)
+{
+    if (meter == NULL)
+        return;
+    const cl_kernel kernels[] = {meter->fma[0], meter->fma[1], meter->read, meter->copy, meter->empty};
+    if (meter->queue != NULL)
+        clFinish(meter->queue);
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
+        if (kernels[i] != NULL)
+            clReleaseKernel(kernels[i]);
     for (int i = 0; i < NUM_CHAINS; i++)
-        if (meter.program[i] != NULL)
-            clReleaseProgram(meter.program[i]);
-    if (meter.in != NULL)
-        clReleaseMemObject(meter.in);
-    if (meter.out != NULL)
-        clReleaseMemObject(meter.out);
-    if (meter.queue != NULL)
-        clReleaseCommandQueue(meter.queue);
-    return code;
+        if (meter->program[i] != NULL)
+            clReleaseProgram(meter->program[i]);
+    if (meter->in != NULL)
+        clReleaseMemObject(meter->in);
+    if (meter->out != NULL)
+        clReleaseMemObject(meter->out);
+    if (meter->queue != NULL)
+        clReleaseCommandQueue(meter->queue);
+    free(meter);
 }
