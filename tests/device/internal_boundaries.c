@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Attention at the edges of tiles. Every plan's name says what its tile is, and from that follow the lengths of its
+ * runs: one less than a tile, a tile, one more, two and one more, of queries, of keys, of the parts that keys are split
+ * into, of sequences and pages, and where a band's edges fall; and head dims around the widths of vectors and blocks. On
+ * every variant, in the form it has on this device and in those for vectors of 4, 8 and 16 lanes; against the oracle,
+ * within the bounds of attention.h, with NaN wherever nothing should be read.
+ *
+ *   CLATTN_CASES     a part of the names of the scenes to run, or a range of their numbers, or a share such as 0/2
+ *   CLATTN_VARIANT   a variant to run alone
+ */
+#include "compare.h"
+#include "harness.h"
+#include "run/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* ---- a variant with as many lanes ----------------------------------------------------------------------------- */
+
+struct form {
+    const struct harness *harness;
+    const char *variant;
+    uint32_t lanes;
+    uint32_t own_lanes; /* of the device */
+    int runs;
+    int failures;
+};
+
+static clattn_plan *plan_with(const struct form *form, uint32_t lanes, const struct test_case *c)
+{
+    clattn_context *context = form->harness->context;
+    clattn_attention_desc desc = c->desc;
+    clattn_plan *plan = NULL;
+    clattn_error error = {.message = ""};
+
+    desc.variant = form->variant;
+    context->device.vector_lanes = lanes;
+    clattn_status status = clattn_attention_plan_create(context, &desc, &plan, &error);
+    context->device.vector_lanes = form->own_lanes;
+    if (status != CLATTN_ERROR_UNSUPPORTED)
+        harness_check(status, &error, c->name);
+    return plan;
+}
+
+static bool same_programs(const clattn_plan *a, const clattn_plan *b)
+{
+    bool same = a->num_steps == b->num_steps;
+
+    for (size_t n = 0; same && n < a->num_steps; ++n) {
+        cl_program of[2];
+        clGetKernelInfo(a->steps[n].kernel, CL_KERNEL_PROGRAM, sizeof of[0], &of[0], NULL);
+        clGetKernelInfo(b->steps[n].kernel, CL_KERNEL_PROGRAM, sizeof of[1], &of[1], NULL);
+        same = of[0] == of[1];
+    }
+    return same;
+}
+
+/* NULL where the variant refuses, or has no other form than with the device's own lanes. */
+static clattn_plan *make_plan(const struct form *form, struct test_case *c, const char *format, ...)
+{
+    char problem[200];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(problem, sizeof problem, format, arguments);
+    va_end(arguments);
+    if (!case_from_problem(problem, c))
+        fail_msg("%s is no problem", problem);
+    c->input = INPUT_POISON;
+    clattn_plan *plan = plan_with(form, form->lanes, c);
+    if (plan != NULL && form->lanes != form->own_lanes) {
+        clattn_plan *own = plan_with(form, form->own_lanes, c);
+        if (own != NULL && same_programs(plan, own)) {
+            clattn_plan_release(plan);
+            plan = NULL;
+        }
+        clattn_plan_release(own);
+    }
+    return plan;
+}
+
+/* One run with the lengths that the case has now. */
+static void check(struct form *form, clattn_plan *plan, struct test_case *c)
+{
+    char message[600] = "";
+    struct arrays arrays;
+
+    c->seed++;
+    c->place = (enum case_place)(c->seed % NUM_PLACES);
+    assert_true(arrays_init(&arrays, c));
+    struct oracle_operands operands = arrays_operands(&arrays);
+    if (harness_run(form->harness, plan, &arrays, message)) {
+        struct compare_result result = compare_attention(&operands, arrays_at(&arrays, ARRAY_OUTPUT),
+                                                         arrays_at(&arrays, ARRAY_LSE), NULL, 1, false, true);
+        if (!result.passed)
+            snprintf(message, sizeof message, "%s", result.message);
+    }
+    arrays_free(&arrays);
+    form->runs++;
+    if (message[0] == '\0')
+        return;
+    if (form->failures++ < 20)
+        print_error("  %s, %u lanes, %s: q %d, k %d, offset %d: %s\n", clattn_plan_name(plan), (unsigned)form->lanes,
+                    c->name, (int)c->q_len, (int)c->kv_len, (int)c->offset, message);
+}
+
+/* ---- tiles and the lengths around them ------------------------------------------------------------------------ */
+
+struct tile {
+    int rows;
+    int keys;
+    int part; /* keys that a work-group of a split problem takes; 0: not split */
+};
+
+/* The number behind `letter` in the last part of a plan's name; `otherwise` where there is none. */
+static int number_after(const clattn_plan *plan, char letter, int otherwise)
+{
+    const char *last = strrchr(clattn_plan_name(plan), '/');
+    const char *at = last != NULL ? strchr(last, letter) : NULL;
+
+    return at != NULL && atoi(at + 1) > 0 ? atoi(at + 1) : otherwise;
+}
+
+static struct tile tile_of(const clattn_plan *plan)
+{
+    return (struct tile){number_after(plan, 'q', 16), number_after(plan, 'k', 64), number_after(plan, 's', 0)};
+}
+
+struct lengths {
+    int count;
+    int at[24];
+};
+
+/* Adds a length from `least` to `most`, once. */
+static void add_length(struct lengths *lengths, int length, int least, int most)
+{
+    bool known = length < least || length > most;
+
+    for (int n = 0; n < lengths->count; ++n)
+        known = known || lengths->at[n] == length;
+    if (!known) {
+        assert_true(lengths->count < (int)(sizeof lengths->at / sizeof *lengths->at));
+        lengths->at[lengths->count++] = length;
+    }
+}
+
+static void add_around(struct lengths *lengths, int tile, int most)
+{
+    for (int by = -1; by <= 1; ++by)
+        add_length(lengths, tile + by, 1, most);
+    add_length(lengths, 2 * tile + 1, 1, most);
+}
+
+static struct lengths key_lengths(const struct tile *tile, int most)
+{
+    struct lengths lengths = {.count = 0};
+
+    add_length(&lengths, 1, 1, most);
+    add_around(&lengths, tile->keys, most);
+    if (tile->part > 0)
+        add_around(&lengths, tile->part, most);
+    add_length(&lengths, most, 1, most);
+    return lengths;
+}
+
+static struct lengths row_lengths(const struct tile *tile, int most)
+{
+    struct lengths lengths = {.count = 0};
+
+    add_length(&lengths, 1, 1, most);
+    add_around(&lengths, tile->rows, most);
+    return lengths;
+}
+
+/* The tile for many queries and keys; rows are 0 where there is no such plan. */
+static struct tile tile_for_many(const struct form *form, const char *format)
+{
+    struct test_case c;
+    clattn_plan *plan = make_plan(form, &c, format, 129, 129, 16, 16);
+    struct tile tile = {.rows = 0};
+
+    if (plan != NULL)
+        tile = tile_of(plan);
+    clattn_plan_release(plan);
+    return tile;
+}
+
+/* ---- scenes --------------------------------------------------------------------------------------------------- */
+
+static void scene_lengths(struct form *form, const char *format)
+{
+    const struct tile tile = tile_for_many(form, format);
+    struct test_case c;
+    clattn_plan *plan = tile.rows > 0 ? make_plan(form, &c, format, 2 * tile.rows + 1, 2 * tile.keys + 1) : NULL;
+
+    if (plan == NULL)
+        return;
+    const struct tile found = tile_of(plan);
+    const struct lengths rows = row_lengths(&found, 2 * tile.rows + 1);
+    const struct lengths keys = key_lengths(&found, 2 * tile.keys + 1);
+    for (int q = 0; q < rows.count; ++q)
+        for (int k = 0; k < keys.count; ++k) {
+            c.q_len = rows.at[q];
+            c.kv_len = keys.at[k];
+            check(form, plan, &c);
+        }
+    clattn_plan_release(plan);
+}
+
+/*
+ * Up to 17 rows of a key/value head, in one head of queries or in several of one query each, and keys around the numbers
+ * from which they are split.
+ */
+static void scene_rows(struct form *form, const char *format)
+{
+    static const int most_keys[] = {255, 256, 257, 511, 512, 513, 769};
+
+    for (int n = 0; n < 34; ++n) {
+        const int rows = n / 2 + 1;
+        const int most = most_keys[n % (int)(sizeof most_keys / sizeof *most_keys)];
+        struct test_case c;
+        clattn_plan *plan = n % 2 == 0 ? make_plan(form, &c, format, rows, 1, most)
+                            : rows % 3 ? make_plan(form, &c, format, 1, rows, most)
+                                       : make_plan(form, &c, format, rows / 3, 3, most);
+        if (plan == NULL)
+            continue;
+        const struct tile tile = tile_of(plan);
+        const struct lengths keys = key_lengths(&tile, most);
+        for (int k = n % 2; k < keys.count; k += 2) {
+            c.kv_len = keys.at[k];
+            check(form, plan, &c);
+        }
+        c.kv_len = most;
+        check(form, plan, &c);
+        c.q_len = (c.q_len + 1) / 2;
+        check(form, plan, &c);
+        clattn_plan_release(plan);
+    }
+}
+
+/*
+ * A band whose four edges, of the first row of a tile of queries and of its last one, on the left and on the right, fall
+ * before, on and behind an edge of a tile of keys in turn; or which ends before the keys, or begins behind them. Lengths
+ * end there too.
+ */
+static void scene_band(struct form *form, const char *format)
+{
+    const struct tile tile = tile_for_many(form, format);
+    const int windows[][2] = {{0, 0}, {-1, 0}, {tile.keys - 1, 0}, {2, tile.keys}, {tile.rows, tile.keys / 2}};
+    const int most = 2 * tile.keys + 1;
+
+    for (size_t n = 0; tile.rows > 0 && n < sizeof windows / sizeof *windows; ++n) {
+        const int left = windows[n][0];
+        const int right = windows[n][1];
+        struct test_case c;
+        clattn_plan *plan = make_plan(form, &c, format, tile.rows + 1, most, left, right);
+        if (plan == NULL)
+            return;
+        const int edges[] = {left, 1 - tile.rows + left, -right - 1, -tile.rows - right};
+        struct lengths offsets = {.count = 0};
+        for (int edge = 0; edge < 4; ++edge)
+            for (int by = -1; by <= 1 && (left >= 0 || edge > 1); ++by)
+                add_length(&offsets, tile.keys + edges[edge] + by, -10000, 10000);
+        add_length(&offsets, -right - 1, -10000, 10000);
+        add_length(&offsets, -tile.rows - right - 2, -10000, 10000);
+        add_length(&offsets, most + left, -10000, 10000);
+        for (int o = 0; o < offsets.count; ++o) {
+            c.offset = offsets.at[o];
+            c.lengths[1] = tile.keys + o % 3 - 1;
+            check(form, plan, &c);
+        }
+        clattn_plan_release(plan);
+    }
+}
+
+/* Packed sequences that end before, on and behind edges of tiles. */
+static void scene_sequences(struct form *form, const char *format)
+{
+    const struct tile tile = tile_for_many(form, format);
+    const int rows[] = {tile.rows - 1, tile.rows, tile.rows + 1, 1, 0, 2 * tile.rows + 1};
+    const int keys[] = {tile.keys, 2 * tile.keys + 1, 1, tile.keys - 1, tile.keys + 1};
+    struct test_case c;
+    clattn_plan *plan = tile.rows > 0 ? make_plan(form, &c, format, 2 * tile.rows + 1, 2 * tile.keys + 1) : NULL;
+
+    for (int n = 0; plan != NULL && n < 10; ++n) {
+        c.q_rows.total = c.kv_rows.total = 0;
+        for (int b = 0; b < c.desc.batch; ++b) {
+            c.q_rows.total += c.q_rows.length[b] = rows[(n + b) % 6];
+            c.kv_rows.total += c.kv_rows.length[b] = keys[(n + b) % 5];
+        }
+        check(form, plan, &c);
+    }
+    clattn_plan_release(plan);
+}
+
+/* Pages around the size of a tile and below; of some, the keys are not there. */
+static void scene_pages(struct form *form, const char *format)
+{
+    const struct tile tile = tile_for_many(form, format);
+    const int pages[] = {5, 16, tile.keys - 1, tile.keys, tile.keys + 1};
+
+    for (int n = 0; tile.rows > 0 && n < 5; ++n) {
+        struct test_case c;
+        clattn_plan *plan = make_plan(form, &c, format, tile.rows + 1, 2 * tile.keys + 1, pages[n]);
+        if (plan == NULL)
+            return;
+        for (int by = -1; by <= 1; ++by) {
+            c.lengths[0] = tile.keys + by;
+            c.lengths[1] = 2 * tile.keys + by;
+            c.whole_pool = by == 0;
+            check(form, plan, &c);
+        }
+        clattn_plan_release(plan);
+    }
+}
+
+/* A circle that wraps before, on and behind the edge of a tile. */
+static void scene_circle(struct form *form, const char *format)
+{
+    const struct tile tile = tile_for_many(form, format);
+    struct test_case c;
+    clattn_plan *plan = tile.rows > 0 ? make_plan(form, &c, format, tile.rows + 1, 2 * tile.keys + 1) : NULL;
+
+    for (int by = -1; plan != NULL && by <= 1; ++by) {
+        c.lengths[0] = 3 * c.kv_len - tile.keys + by;
+        c.lengths[1] = c.kv_len + by;
+        check(form, plan, &c);
+    }
+    clattn_plan_release(plan);
+}
+
+/* Head dims around widths of vectors, of register blocks and of runs that are summed in order. */
+static void scene_dims(struct form *form, const char *format)
+{
+    static const int dims[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 80, 96, 127, 128, 129};
+    static const char *const types[] = {"f32", "f16", "f32-bf16-f16-f32"};
+    enum { COUNT = sizeof dims / sizeof *dims };
+
+    for (int n = 0; n < COUNT; ++n) {
+        struct test_case c;
+        if (form->lanes != form->own_lanes && form->lanes != 4U << n % 3)
+            continue; /* by turns: each form is a program to compile */
+        clattn_plan *plan = make_plan(form, &c, format, dims[n], dims[(5 * n + 7) % COUNT], types[n % 3]);
+        if (plan != NULL)
+            check(form, plan, &c);
+        clattn_plan_release(plan);
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*scene)(struct form *form, const char *format);
+    const char *format;
+} scenes[] = {
+    {"lengths", scene_lengths, "b1h2g1q%dk%dd24v20:f32:lse"},
+    {"dims", scene_dims, "b1h2g1q20k70d%dv%d:%s:lse"},
+    {"rows", scene_rows, "b1h%dg1q%dk%dd24v20:f32:lse"},
+    {"band", scene_band, "b2h2g1q%dk%dd12v9:f16:window=%d,%d@0:lengths:lse"},
+    {"mask", scene_band, "b2h2g1q%dk%dd9v12:f32-f32-bf16-f32:window=%d,%d@0:mask=bool:lengths:lse"},
+    {"sequences", scene_sequences, "b4h2g1q%dk%dd8:f32:causal:lse:ragged=qkv"},
+    {"pages", scene_pages, "b2h2g1q%dk%dd8:f16:causal:lengths:paged=%d"},
+    {"circle", scene_circle, "b2h2g1q%dk%dd8:f32:causal:lengths:circular"},
+};
+
+/* ---- all of them ---------------------------------------------------------------------------------------------- */
+
+static void every_variant_at_its_edges(void **state)
+{
+    const struct harness *harness = *state;
+    const char *only_variant = getenv("CLATTN_VARIANT");
+    int failures = 0;
+    int all_runs = 0;
+
+    for (size_t v = 0; clattn_attention_variant(v) != NULL; ++v) {
+        int runs = 0;
+        if (only_variant != NULL && strcmp(only_variant, clattn_attention_variant(v)) != 0)
+            continue;
+        for (size_t n = 0; n < sizeof scenes / sizeof *scenes; ++n) {
+            struct test_case named;
+            snprintf(named.name, sizeof named.name, "%s", scenes[n].name);
+            if (!case_matches(&named, n, getenv("CLATTN_CASES")))
+                continue;
+            for (uint32_t lanes = 1; lanes <= 16; lanes *= 2) {
+                struct form form = {harness, clattn_attention_variant(v), lanes, harness->context->device.vector_lanes,
+                                    0, 0};
+                if (lanes >= 4 || lanes == form.own_lanes)
+                    scenes[n].scene(&form, scenes[n].format);
+                if (form.runs > 0)
+                    print_message("%-16s %-10s %2u lanes %4d runs\n", form.variant, scenes[n].name, (unsigned)lanes,
+                                  form.runs);
+                runs += form.runs;
+                failures += form.failures;
+            }
+        }
+        if (runs == 0)
+            fail_msg("%s has run nothing", clattn_attention_variant(v));
+        all_runs += runs;
+    }
+    if (failures != 0 || all_runs == 0)
+        fail_msg("%d of %d runs failed", failures, all_runs);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_variant_at_its_edges)};
+
+    return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
+}
