@@ -2,16 +2,15 @@
 /*
  * Attention at the edges of tiles. Every plan's name says what its tile is, and from that follow the lengths of its
  * runs: one less than a tile, a tile, one more, two and one more, of queries, of keys, of the parts that keys are split
- * into, of sequences and pages, and where a band's edges fall; and head dims around the widths of vectors and blocks. On
- * every variant, in the form it has on this device and in those for vectors of 4, 8 and 16 lanes; against the oracle,
- * within the bounds of attention.h, with NaN wherever nothing should be read.
+ * into, of sequences and pages, and where a band's edges fall; and head dims around the widths of vectors and blocks.
+ * On every variant, in the form it has on this device and in those for vectors of 4, 8 and 16 lanes; against the
+ * oracle, within the bounds of attention.h, with NaN wherever nothing should be read.
  *
  *   CLATTN_CASES     a part of the names of the scenes to run, or a range of their numbers, or a share such as 0/2
  *   CLATTN_VARIANT   a variant to run alone
  */
 #include "compare.h"
-#include "harness.h"
-#include "run/plan.h"
+#include "forms.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,39 +26,25 @@
 struct form {
     const struct harness *harness;
     const char *variant;
-    uint32_t lanes;
-    uint32_t own_lanes; /* of the device */
+    uint32_t lanes; /* 0: the device's own */
     int runs;
     int failures;
 };
 
+/* NULL where the variant refuses. */
 static clattn_plan *plan_with(const struct form *form, uint32_t lanes, const struct test_case *c)
 {
-    clattn_context *context = form->harness->context;
     clattn_attention_desc desc = c->desc;
     clattn_plan *plan = NULL;
     clattn_error error = {.message = ""};
 
     desc.variant = form->variant;
-    context->device.vector_lanes = lanes;
-    clattn_status status = clattn_attention_plan_create(context, &desc, &plan, &error);
-    context->device.vector_lanes = form->own_lanes;
+    uint32_t own = form_set_lanes(form->harness, lanes);
+    clattn_status status = clattn_attention_plan_create(form->harness->context, &desc, &plan, &error);
+    form_set_lanes(form->harness, own);
     if (status != CLATTN_ERROR_UNSUPPORTED)
         harness_check(status, &error, c->name);
     return plan;
-}
-
-static bool same_programs(const clattn_plan *a, const clattn_plan *b)
-{
-    bool same = a->num_steps == b->num_steps;
-
-    for (size_t n = 0; same && n < a->num_steps; ++n) {
-        cl_program of[2];
-        clGetKernelInfo(a->steps[n].kernel, CL_KERNEL_PROGRAM, sizeof of[0], &of[0], NULL);
-        clGetKernelInfo(b->steps[n].kernel, CL_KERNEL_PROGRAM, sizeof of[1], &of[1], NULL);
-        same = of[0] == of[1];
-    }
-    return same;
 }
 
 /* NULL where the variant refuses, or has no other form than with the device's own lanes. */
@@ -75,9 +60,9 @@ static clattn_plan *make_plan(const struct form *form, struct test_case *c, cons
         fail_msg("%s is no problem", problem);
     c->input = INPUT_POISON;
     clattn_plan *plan = plan_with(form, form->lanes, c);
-    if (plan != NULL && form->lanes != form->own_lanes) {
-        clattn_plan *own = plan_with(form, form->own_lanes, c);
-        if (own != NULL && same_programs(plan, own)) {
+    if (plan != NULL && form->lanes != 0) {
+        clattn_plan *own = plan_with(form, 0, c);
+        if (own != NULL && form_is_same(plan, own)) {
             clattn_plan_release(plan);
             plan = NULL;
         }
@@ -119,63 +104,29 @@ struct tile {
     int part; /* keys that a work-group of a split problem takes; 0: not split */
 };
 
-/* The number behind `letter` in the last part of a plan's name; `otherwise` where there is none. */
-static int number_after(const clattn_plan *plan, char letter, int otherwise)
-{
-    const char *last = strrchr(clattn_plan_name(plan), '/');
-    const char *at = last != NULL ? strchr(last, letter) : NULL;
-
-    return at != NULL && atoi(at + 1) > 0 ? atoi(at + 1) : otherwise;
-}
-
 static struct tile tile_of(const clattn_plan *plan)
 {
-    return (struct tile){number_after(plan, 'q', 16), number_after(plan, 'k', 64), number_after(plan, 's', 0)};
+    return (struct tile){form_tile(plan, 'q', 16), form_tile(plan, 'k', 64), form_tile(plan, 's', 0)};
 }
 
-struct lengths {
-    int count;
-    int at[24];
-};
-
-/* Adds a length from `least` to `most`, once. */
-static void add_length(struct lengths *lengths, int length, int least, int most)
+static struct sizes key_lengths(const struct tile *tile, int most)
 {
-    bool known = length < least || length > most;
+    struct sizes lengths = {.count = 0};
 
-    for (int n = 0; n < lengths->count; ++n)
-        known = known || lengths->at[n] == length;
-    if (!known) {
-        assert_true(lengths->count < (int)(sizeof lengths->at / sizeof *lengths->at));
-        lengths->at[lengths->count++] = length;
-    }
-}
-
-static void add_around(struct lengths *lengths, int tile, int most)
-{
-    for (int by = -1; by <= 1; ++by)
-        add_length(lengths, tile + by, 1, most);
-    add_length(lengths, 2 * tile + 1, 1, most);
-}
-
-static struct lengths key_lengths(const struct tile *tile, int most)
-{
-    struct lengths lengths = {.count = 0};
-
-    add_length(&lengths, 1, 1, most);
-    add_around(&lengths, tile->keys, most);
+    sizes_add(&lengths, 1, 1, most);
+    sizes_add_around(&lengths, tile->keys, most);
     if (tile->part > 0)
-        add_around(&lengths, tile->part, most);
-    add_length(&lengths, most, 1, most);
+        sizes_add_around(&lengths, tile->part, most);
+    sizes_add(&lengths, most, 1, most);
     return lengths;
 }
 
-static struct lengths row_lengths(const struct tile *tile, int most)
+static struct sizes row_lengths(const struct tile *tile, int most)
 {
-    struct lengths lengths = {.count = 0};
+    struct sizes lengths = {.count = 0};
 
-    add_length(&lengths, 1, 1, most);
-    add_around(&lengths, tile->rows, most);
+    sizes_add(&lengths, 1, 1, most);
+    sizes_add_around(&lengths, tile->rows, most);
     return lengths;
 }
 
@@ -203,8 +154,8 @@ static void scene_lengths(struct form *form, const char *format)
     if (plan == NULL)
         return;
     const struct tile found = tile_of(plan);
-    const struct lengths rows = row_lengths(&found, 2 * tile.rows + 1);
-    const struct lengths keys = key_lengths(&found, 2 * tile.keys + 1);
+    const struct sizes rows = row_lengths(&found, 2 * tile.rows + 1);
+    const struct sizes keys = key_lengths(&found, 2 * tile.keys + 1);
     for (int q = 0; q < rows.count; ++q)
         for (int k = 0; k < keys.count; ++k) {
             c.q_len = rows.at[q];
@@ -215,8 +166,8 @@ static void scene_lengths(struct form *form, const char *format)
 }
 
 /*
- * Up to 17 rows of a key/value head, in one head of queries or in several of one query each, and keys around the numbers
- * from which they are split.
+ * Up to 17 rows of a key/value head, in one head of queries or in several of one query each, and keys around the
+ * numbers from which they are split.
  */
 static void scene_rows(struct form *form, const char *format)
 {
@@ -232,7 +183,7 @@ static void scene_rows(struct form *form, const char *format)
         if (plan == NULL)
             continue;
         const struct tile tile = tile_of(plan);
-        const struct lengths keys = key_lengths(&tile, most);
+        const struct sizes keys = key_lengths(&tile, most);
         for (int k = n % 2; k < keys.count; k += 2) {
             c.kv_len = keys.at[k];
             check(form, plan, &c);
@@ -246,9 +197,9 @@ static void scene_rows(struct form *form, const char *format)
 }
 
 /*
- * A band whose four edges, of the first row of a tile of queries and of its last one, on the left and on the right, fall
- * before, on and behind an edge of a tile of keys in turn; or which ends before the keys, or begins behind them. Lengths
- * end there too.
+ * A band whose four edges, of the first row of a tile of queries and of its last one, on the left and on the right,
+ * fall before, on and behind an edge of a tile of keys in turn; or which ends before the keys, or begins behind them.
+ * Lengths end there too.
  */
 static void scene_band(struct form *form, const char *format)
 {
@@ -264,13 +215,13 @@ static void scene_band(struct form *form, const char *format)
         if (plan == NULL)
             return;
         const int edges[] = {left, 1 - tile.rows + left, -right - 1, -tile.rows - right};
-        struct lengths offsets = {.count = 0};
+        struct sizes offsets = {.count = 0};
         for (int edge = 0; edge < 4; ++edge)
             for (int by = -1; by <= 1 && (left >= 0 || edge > 1); ++by)
-                add_length(&offsets, tile.keys + edges[edge] + by, -10000, 10000);
-        add_length(&offsets, -right - 1, -10000, 10000);
-        add_length(&offsets, -tile.rows - right - 2, -10000, 10000);
-        add_length(&offsets, most + left, -10000, 10000);
+                sizes_add(&offsets, tile.keys + edges[edge] + by, -10000, 10000);
+        sizes_add(&offsets, -right - 1, -10000, 10000);
+        sizes_add(&offsets, -tile.rows - right - 2, -10000, 10000);
+        sizes_add(&offsets, most + left, -10000, 10000);
         for (int o = 0; o < offsets.count; ++o) {
             c.offset = offsets.at[o];
             c.lengths[1] = tile.keys + o % 3 - 1;
@@ -345,7 +296,7 @@ static void scene_dims(struct form *form, const char *format)
 
     for (int n = 0; n < COUNT; ++n) {
         struct test_case c;
-        if (form->lanes != form->own_lanes && form->lanes != 4U << n % 3)
+        if (form->lanes != 0 && form->lanes != 4U << n % 3)
             continue; /* by turns: each form is a program to compile */
         clattn_plan *plan = make_plan(form, &c, format, dims[n], dims[(5 * n + 7) % COUNT], types[n % 3]);
         if (plan != NULL)
@@ -385,16 +336,14 @@ static void every_variant_at_its_edges(void **state)
         for (size_t n = 0; n < sizeof scenes / sizeof *scenes; ++n) {
             struct test_case named;
             snprintf(named.name, sizeof named.name, "%s", scenes[n].name);
-            if (!case_matches(&named, n, getenv("CLATTN_CASES")))
+            if (!case_matches(&named, n + v, getenv("CLATTN_CASES"))) /* shares of the same length */
                 continue;
-            for (uint32_t lanes = 1; lanes <= 16; lanes *= 2) {
-                struct form form = {harness, clattn_attention_variant(v), lanes, harness->context->device.vector_lanes,
-                                    0, 0};
-                if (lanes >= 4 || lanes == form.own_lanes)
-                    scenes[n].scene(&form, scenes[n].format);
+            for (size_t l = 0; l < NUM_FORM_LANES; ++l) {
+                struct form form = {harness, clattn_attention_variant(v), form_lanes[l], 0, 0};
+                scenes[n].scene(&form, scenes[n].format);
                 if (form.runs > 0)
-                    print_message("%-16s %-10s %2u lanes %4d runs\n", form.variant, scenes[n].name, (unsigned)lanes,
-                                  form.runs);
+                    print_message("%-16s %-10s %2u lanes %4d runs\n", form.variant, scenes[n].name,
+                                  (unsigned)form_lanes[l], form.runs);
                 runs += form.runs;
                 failures += form.failures;
             }

@@ -3,8 +3,7 @@
  * Linear on every variant against sums in double: sizes that divide nothing, mixed types, strides, offsets, lengths
  * below the plan's, NaN around and within the operands; and what plans and runs refuse.
  */
-#include "compare.h"
-#include "tensors.h"
+#include "linear.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -15,124 +14,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-/* ---- one problem ---------------------------------------------------------------------------------------------- */
-
-struct scene {
-    clattn_linear_desc desc;
-    struct tensor input;
-    struct tensor weight;
-    struct tensor bias;
-    struct tensor output;
-    clattn_plan *plan;
-    clattn_linear_args args;
-};
-
-/* What a test varies; 0 is a plain value of everything but sizes. */
-struct setup {
-    int64_t batch;
-    int64_t length;
-    int64_t in;
-    int64_t out;
-    bool bias;
-    int64_t padding; /* elements between rows */
-    clattn_dtype input;
-    clattn_dtype weight;
-    clattn_dtype bias_dtype;
-    clattn_dtype output;
-};
-
-static void open_scene(const struct harness *harness, const struct setup *setup, const char *variant,
-                       struct scene *scene)
-{
-    clattn_error error;
-
-    memset(scene, 0, sizeof *scene);
-    scene->input = tensor_make(setup->input, setup->batch, 1, setup->length, setup->in, setup->padding);
-    scene->weight = tensor_make(setup->weight, 1, 1, setup->out, setup->in, setup->padding);
-    scene->bias = tensor_make(setup->bias_dtype, 1, 1, 1, setup->out, 0);
-    scene->output = tensor_make(setup->output, setup->batch, 1, setup->length, setup->out, setup->padding);
-    tensor_fill(&scene->input, 1.0, 1);
-    tensor_fill(&scene->weight, 1.0, 2);
-    tensor_fill(&scene->bias, 3.0, 3);
-
-    clattn_linear_desc_init(&scene->desc);
-    scene->desc.batch = setup->batch;
-    scene->desc.length = setup->length;
-    scene->desc.in_features = setup->in;
-    scene->desc.out_features = setup->out;
-    scene->desc.bias = setup->bias;
-    scene->desc.input = scene->input.layout;
-    scene->desc.weight = scene->weight.layout;
-    scene->desc.bias_dtype = setup->bias_dtype;
-    scene->desc.output = scene->output.layout;
-    scene->desc.variant = variant;
-    harness_check(clattn_linear_plan_create(harness->context, &scene->desc, &scene->plan, &error), &error, variant);
-    clattn_linear_args_init(&scene->args, scene->plan);
-}
-
-/* Makes the buffers, of what the tensors hold now. */
-static void upload(const struct harness *harness, struct scene *scene)
-{
-    scene->args.input = tensor_upload(harness, &scene->input);
-    scene->args.weight = tensor_upload(harness, &scene->weight);
-    if (scene->desc.bias)
-        scene->args.bias = tensor_upload(harness, &scene->bias);
-    scene->args.output = tensor_upload(harness, &scene->output);
-}
-
-static void close_scene(struct scene *scene)
-{
-    tensor_free(&scene->input);
-    tensor_free(&scene->weight);
-    tensor_free(&scene->bias);
-    tensor_free(&scene->output);
-    clattn_plan_release(scene->plan);
-}
-
-static void run(const struct harness *harness, const struct scene *scene)
-{
-    clattn_error error;
-    harness_check(clattn_linear_run(scene->plan, harness->queue, &scene->args, 0, NULL, NULL, &error), &error,
-                  clattn_plan_problem(scene->plan));
-}
-
-/* Every element of `output` within its extents. */
-static void check(const struct scene *scene, const struct tensor *output)
-{
-    const int64_t in = scene->desc.in_features;
-    const double relative = compare_epsilon(output->layout.dtype) + 4.0 * 0x1p-23 * (1.0 + sqrt((double)in) / 16.0);
-
-    TENSOR_FOR_EACH(output)
-    {
-        double expected = scene->desc.bias ? tensor_get(&scene->bias, 0, 0, 0, j) : 0.0;
-        double magnitude = fabs(expected);
-        for (int64_t k = 0; k < in; ++k) {
-            double product = tensor_get(&scene->input, b, 0, i, k) * tensor_get(&scene->weight, 0, 0, j, k);
-            expected += product;
-            magnitude += fabs(product);
-        }
-        double found = tensor_get(output, b, h, i, j);
-        if (isnan(expected) && isnan(found))
-            continue;
-        double share = compare_share(output->layout.dtype, found, expected, relative * magnitude);
-        if (!(share <= 1.0))
-            fail_msg("%s: output[%d,%d,%d] is %.9g: expected %.9g, %.3g times the bound",
-                     clattn_plan_describe(scene->plan), (int)b, (int)i, (int)j, found, expected, share);
-    }
-}
-
-static void open_run_and_check(const struct harness *harness, const struct setup *setup, const char *variant)
-{
-    struct scene scene;
-
-    open_scene(harness, setup, variant, &scene);
-    upload(harness, &scene);
-    run(harness, &scene);
-    tensor_download(harness, &scene.output);
-    check(&scene, &scene.output);
-    close_scene(&scene);
-}
 
 /* Calls the body for every variant, `variant`. */
 #define FOR_EACH_VARIANT                                                                                               \
@@ -151,13 +32,13 @@ static void sizes_are_free(void **state)
     FOR_EACH_VARIANT
     {
         for (int n = 0; n < COUNT * COUNT; ++n) {
-            const struct setup setup = {.batch = 1 + n % 2,
-                                        .length = sizes[n % COUNT],
-                                        .in = sizes[n / COUNT],
-                                        .out = sizes[(n % COUNT + n / COUNT) % COUNT],
-                                        .bias = n % 5 != 0,
-                                        .padding = n % 3};
-            open_run_and_check(harness, &setup, variant);
+            const struct linear_setup setup = {.batch = 1 + n % 2,
+                                               .length = sizes[n % COUNT],
+                                               .in = sizes[n / COUNT],
+                                               .out = sizes[(n % COUNT + n / COUNT) % COUNT],
+                                               .bias = n % 5 != 0,
+                                               .padding = n % 3};
+            linear_open_run_and_check(harness, &setup, variant);
         }
     }
 }
@@ -165,7 +46,7 @@ static void sizes_are_free(void **state)
 /* More than a work-group's share of rows, of features, and of elements summed in one go. */
 static void large_sizes_are_right(void **state)
 {
-    static const struct setup setups[] = {
+    static const struct linear_setup setups[] = {
         {.batch = 3, .length = 420, .in = 300, .out = 530, .bias = true},
         {.batch = 1, .length = 3, .in = 9001, .out = 19, .bias = true, .padding = 1},
         {.batch = 1, .length = 50, .in = 9001, .out = 19, .weight = CLATTN_F16},
@@ -175,7 +56,7 @@ static void large_sizes_are_right(void **state)
     FOR_EACH_VARIANT
     {
         for (size_t n = 0; n < sizeof setups / sizeof *setups; ++n)
-            open_run_and_check(harness, &setups[n], variant);
+            linear_open_run_and_check(harness, &setups[n], variant);
     }
 }
 
@@ -187,19 +68,19 @@ static void types_mix(void **state)
     FOR_EACH_VARIANT
     {
         for (int n = 0; n < 9; ++n) {
-            struct setup setup = {.batch = 1,
-                                  .length = 53,
-                                  .in = 203,
-                                  .out = 67,
-                                  .bias = true,
-                                  .padding = n % 2,
-                                  .input = (clattn_dtype)(n % 3),
-                                  .weight = (clattn_dtype)(n / 3),
-                                  .bias_dtype = (clattn_dtype)((n % 3 + n / 3) % 3),
-                                  .output = (clattn_dtype)((n % 3 + 2 * (n / 3)) % 3)};
-            open_run_and_check(harness, &setup, variant);
+            struct linear_setup setup = {.batch = 1,
+                                         .length = 53,
+                                         .in = 203,
+                                         .out = 67,
+                                         .bias = true,
+                                         .padding = n % 2,
+                                         .input = (clattn_dtype)(n % 3),
+                                         .weight = (clattn_dtype)(n / 3),
+                                         .bias_dtype = (clattn_dtype)((n % 3 + n / 3) % 3),
+                                         .output = (clattn_dtype)((n % 3 + 2 * (n / 3)) % 3)};
+            linear_open_run_and_check(harness, &setup, variant);
             setup.length = 33;
-            open_run_and_check(harness, &setup, variant);
+            linear_open_run_and_check(harness, &setup, variant);
         }
     }
 }
@@ -213,46 +94,48 @@ static void lengths_below_the_plan_s_are_right(void **state)
     FOR_EACH_VARIANT
     {
         for (size_t n = 0; n < sizeof lengths / sizeof *lengths; ++n) {
-            const struct setup setup = {.batch = 2, .length = 210, .in = 72, .out = 40, .bias = true, .padding = 3};
-            struct scene scene;
-            open_scene(harness, &setup, variant, &scene);
+            const struct linear_setup setup = {
+                .batch = 2, .length = 210, .in = 72, .out = 40, .bias = true, .padding = 3};
+            struct linear_scene scene;
+            linear_open(harness, &setup, variant, &scene);
             for (int64_t b = 0; b < setup.batch; ++b)
                 for (int64_t i = lengths[n]; i < setup.length; ++i)
                     for (int64_t k = 0; k < setup.in; ++k)
                         tensor_put(&scene.input, b, 0, i, k, (double)NAN);
-            upload(harness, &scene);
+            linear_upload(harness, &scene);
             scene.args.length = lengths[n];
-            run(harness, &scene);
+            linear_run(harness, &scene);
             scene.output.extent[2] = lengths[n];
             tensor_download(harness, &scene.output);
-            check(&scene, &scene.output);
-            close_scene(&scene);
+            linear_check(&scene, &scene.output);
+            linear_close(&scene);
         }
     }
 }
 
 static void nan_stays_in_its_row_and_column(void **state)
 {
-    const struct setup setup = {.batch = 1, .length = 77, .in = 130, .out = 45, .bias = true, .weight = CLATTN_BF16};
+    const struct linear_setup setup = {
+        .batch = 1, .length = 77, .in = 130, .out = 45, .bias = true, .weight = CLATTN_BF16};
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     {
-        struct scene scene;
-        open_scene(harness, &setup, variant, &scene);
+        struct linear_scene scene;
+        linear_open(harness, &setup, variant, &scene);
         tensor_put(&scene.input, 0, 0, 7, 129, (double)NAN);
         tensor_put(&scene.input, 0, 0, 70, 0, (double)NAN);
         tensor_put(&scene.input, 0, 0, 71, 3, HUGE_VAL);
         tensor_put(&scene.weight, 0, 0, 44, 5, (double)NAN);
         tensor_put(&scene.bias, 0, 0, 0, 2, (double)NAN);
-        upload(harness, &scene);
-        run(harness, &scene);
+        linear_upload(harness, &scene);
+        linear_run(harness, &scene);
         tensor_download(harness, &scene.output);
-        check(&scene, &scene.output);
+        linear_check(&scene, &scene.output);
         for (int64_t j = 0; j < setup.out; ++j)
             assert_true(isnan(tensor_get(&scene.output, 0, 0, 7, j)) && isnan(tensor_get(&scene.output, 0, 0, 70, j)));
         assert_true(isfinite(tensor_get(&scene.output, 0, 0, 69, 3)));
-        close_scene(&scene);
+        linear_close(&scene);
     }
 }
 
@@ -265,16 +148,16 @@ static void nan_stays_in_its_row_and_column(void **state)
 static void packed_projections_are_views(void **state)
 {
     enum { WIDTH = 24, IN = 50, BATCH = 2, LENGTH = 61 };
-    const struct setup setup = {.batch = BATCH, .length = LENGTH, .in = IN, .out = 3 * WIDTH, .bias = true};
+    const struct linear_setup setup = {.batch = BATCH, .length = LENGTH, .in = IN, .out = 3 * WIDTH, .bias = true};
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     {
-        struct scene whole;
+        struct linear_scene whole;
         clattn_plan *third = NULL;
         clattn_error error;
-        open_scene(harness, &setup, variant, &whole);
-        upload(harness, &whole);
+        linear_open(harness, &setup, variant, &whole);
+        linear_upload(harness, &whole);
 
         clattn_linear_desc desc = whole.desc;
         desc.out_features = WIDTH;
@@ -301,33 +184,33 @@ static void packed_projections_are_views(void **state)
             assert_true(isnan(tensor_get(&whole.output, b, h, i, j)) == (j < WIDTH || j >= 2 * WIDTH));
         }
         tensor_download(harness, &whole.output);
-        check(&whole, &whole.output);
+        linear_check(&whole, &whole.output);
 
         unsigned char *parts = malloc(whole.output.bytes);
         assert_non_null(parts);
         memcpy(parts, whole.output.data, whole.output.bytes);
-        run(harness, &whole);
+        linear_run(harness, &whole);
         tensor_download(harness, &whole.output);
         assert_memory_equal(parts, whole.output.data, whole.output.bytes);
         free(parts);
         clattn_plan_release(third);
-        close_scene(&whole);
+        linear_close(&whole);
     }
 }
 
 /* One sequence for both batches: a stride of 0. Both get the same bits. */
 static void an_input_is_repeated_by_a_stride_of_0(void **state)
 {
-    const struct setup setup = {.batch = 1, .length = 55, .in = 40, .out = 33, .bias = true};
+    const struct linear_setup setup = {.batch = 1, .length = 55, .in = 40, .out = 33, .bias = true};
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     {
-        struct scene scene;
+        struct linear_scene scene;
         clattn_plan *plan = NULL;
         clattn_error error;
-        open_scene(harness, &setup, variant, &scene);
-        upload(harness, &scene);
+        linear_open(harness, &setup, variant, &scene);
+        linear_upload(harness, &scene);
         clattn_linear_desc desc = scene.desc;
         desc.batch = 2;
         desc.input.strides[2] = setup.in;
@@ -337,14 +220,14 @@ static void an_input_is_repeated_by_a_stride_of_0(void **state)
         clattn_linear_args args = scene.args;
         args.output = tensor_upload(harness, &both);
         harness_check(clattn_linear_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, variant);
-        run(harness, &scene);
+        linear_run(harness, &scene);
         tensor_download(harness, &both);
         tensor_download(harness, &scene.output);
         TENSOR_FOR_EACH(&both)
         assert_true(tensor_get(&both, b, h, i, j) == tensor_get(&scene.output, 0, h, i, j));
         tensor_free(&both);
         clattn_plan_release(plan);
-        close_scene(&scene);
+        linear_close(&scene);
     }
 }
 
@@ -352,46 +235,46 @@ static void an_input_is_repeated_by_a_stride_of_0(void **state)
 
 static void a_plan_tells_what_it_is(void **state)
 {
-    struct setup setup = {.batch = 2, .length = 30, .in = 50, .out = 70, .bias = true};
+    struct linear_setup setup = {.batch = 2, .length = 30, .in = 50, .out = 70, .bias = true};
     const struct harness *harness = *state;
-    struct scene scene;
+    struct linear_scene scene;
     int64_t length = 0;
     int64_t kv_len = -1;
 
-    open_scene(harness, &setup, NULL, &scene);
+    linear_open(harness, &setup, NULL, &scene);
     assert_string_equal(clattn_plan_problem(scene.plan), "linear b2l30i50o70:f32:bias");
     assert_non_null(strstr(clattn_plan_name(scene.plan), "/f32/d50v70/"));
     assert_int_equal(clattn_plan_workspace_size(scene.plan), 0);
     clattn_plan_lengths(scene.plan, &length, &kv_len, NULL);
     assert_int_equal(length, 30);
     assert_int_equal(kv_len, 0);
-    close_scene(&scene);
+    linear_close(&scene);
 
     setup.bias = false;
     setup.weight = CLATTN_F16;
     setup.output = CLATTN_BF16;
-    open_scene(harness, &setup, "auto", &scene);
+    linear_open(harness, &setup, "auto", &scene);
     assert_string_equal(clattn_plan_problem(scene.plan), "linear b2l30i50o70:f32-f16-bf16");
-    close_scene(&scene);
+    linear_close(&scene);
 }
 
 static void nothing_is_computed_for_nothing(void **state)
 {
-    static const struct setup setups[] = {{.batch = 0, .length = 30, .in = 5, .out = 7},
-                                          {.batch = 2, .length = 0, .in = 5, .out = 7}};
+    static const struct linear_setup setups[] = {{.batch = 0, .length = 30, .in = 5, .out = 7},
+                                                 {.batch = 2, .length = 0, .in = 5, .out = 7}};
     const struct harness *harness = *state;
 
     for (size_t n = 0; n < sizeof setups / sizeof *setups; ++n) {
-        struct scene scene;
+        struct linear_scene scene;
         clattn_error error;
         cl_event event = NULL;
-        open_scene(harness, &setups[n], NULL, &scene);
+        linear_open(harness, &setups[n], NULL, &scene);
         harness_check(clattn_linear_run(scene.plan, harness->queue, &scene.args, 0, NULL, &event, &error), &error,
                       "empty");
         assert_non_null(event);
         assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
         clReleaseEvent(event);
-        close_scene(&scene);
+        linear_close(&scene);
     }
 }
 
@@ -419,7 +302,7 @@ static void a_plan_that_cannot_be_is_refused(void **state)
 }
 
 /* Runs with `args` and expects the status and the message, and an output that keeps its bytes. */
-static void refuse(const struct harness *harness, struct scene *scene, const clattn_linear_args *args,
+static void refuse(const struct harness *harness, struct linear_scene *scene, const clattn_linear_args *args,
                    clattn_status status, const char *message)
 {
     clattn_error error = {.status = CLATTN_SUCCESS, .message = ""};
@@ -435,14 +318,14 @@ static void refuse(const struct harness *harness, struct scene *scene, const cla
 
 static void runs_are_refused(void **state)
 {
-    const struct setup setup = {.batch = 2, .length = 4, .in = 6, .out = 5, .bias = true};
+    const struct linear_setup setup = {.batch = 2, .length = 4, .in = 6, .out = 5, .bias = true};
     const struct harness *harness = *state;
-    struct scene scene;
+    struct linear_scene scene;
     clattn_linear_args args;
     char message[200];
 
-    open_scene(harness, &setup, NULL, &scene);
-    upload(harness, &scene);
+    linear_open(harness, &setup, NULL, &scene);
+    linear_upload(harness, &scene);
     refuse(harness, &scene, NULL, CLATTN_ERROR_INVALID_ARGUMENT, "clattn_linear_args is NULL");
 #define REFUSED(status, text, ...)                                                                                     \
     do {                                                                                                               \
@@ -471,18 +354,18 @@ static void runs_are_refused(void **state)
              "clattn_linear_args.struct_size is 8: expected at least %zu, as clattn_linear_args_init sets it",
              sizeof args);
     REFUSED(CLATTN_ERROR_INVALID_ARGUMENT, message, args.struct_size = 8);
-    close_scene(&scene);
+    linear_close(&scene);
 }
 
 static void a_plan_of_another_operation_is_refused(void **state)
 {
-    const struct setup setup = {.batch = 1, .length = 2, .in = 3, .out = 4};
+    const struct linear_setup setup = {.batch = 1, .length = 2, .in = 3, .out = 4};
     const struct harness *harness = *state;
-    struct scene scene;
+    struct linear_scene scene;
     clattn_softmax_args args;
     clattn_error error;
 
-    open_scene(harness, &setup, NULL, &scene);
+    linear_open(harness, &setup, NULL, &scene);
     clattn_softmax_args_init(&args, scene.plan);
     assert_int_equal(clattn_softmax_run(scene.plan, harness->queue, &args, 0, NULL, NULL, &error),
                      CLATTN_ERROR_INVALID_ARGUMENT);
@@ -490,7 +373,7 @@ static void a_plan_of_another_operation_is_refused(void **state)
     assert_int_equal(clattn_linear_run(NULL, harness->queue, &scene.args, 0, NULL, NULL, &error),
                      CLATTN_ERROR_INVALID_ARGUMENT);
     assert_string_equal(error.message, "plan is NULL");
-    close_scene(&scene);
+    linear_close(&scene);
 }
 
 int main(void)

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Implements forms.h. */
+#include "forms.h"
+
+#include "run/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+const uint32_t form_lanes[NUM_FORM_LANES] = {0, 4, 8, 16};
+
+uint32_t form_set_lanes(const struct harness *harness, uint32_t lanes)
+{
+    uint32_t before = harness->context->device.vector_lanes;
+
+    if (lanes != 0)
+        harness->context->device.vector_lanes = lanes;
+    return before;
+}
+
+bool form_is_same(const clattn_plan *a, const clattn_plan *b)
+{
+    bool same = a->num_steps == b->num_steps;
+
+    for (size_t n = 0; same && n < a->num_steps; ++n) {
+        cl_program of[2] = {NULL, NULL};
+        clGetKernelInfo(a->steps[n].kernel, CL_KERNEL_PROGRAM, sizeof of[0], &of[0], NULL);
+        clGetKernelInfo(b->steps[n].kernel, CL_KERNEL_PROGRAM, sizeof of[1], &of[1], NULL);
+        same = of[0] == of[1];
+    }
+    return same;
+}
+
+int form_tile(const clattn_plan *plan, char letter, int otherwise)
+{
+    const char *last = strrchr(clattn_plan_name(plan), '/');
+    const char *at = last != NULL ? strchr(last, letter) : NULL;
+
+    return at != NULL && atoi(at + 1) > 0 ? atoi(at + 1) : otherwise;
+}
+
+void sizes_add(struct sizes *sizes, int size, int least, int most)
+{
+    bool known = size < least || size > most;
+
+    for (int n = 0; n < sizes->count; ++n)
+        known = known || sizes->at[n] == size;
+    if (!known) {
+        assert_true(sizes->count < (int)(sizeof sizes->at / sizeof *sizes->at));
+        sizes->at[sizes->count++] = size;
+    }
+}
+
+void sizes_add_around(struct sizes *sizes, int tile, int most)
+{
+    for (int by = -1; by <= 1; ++by)
+        sizes_add(sizes, tile + by, 1, most);
+    sizes_add(sizes, 2 * tile + 1, 1, most);
+}
