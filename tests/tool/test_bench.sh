@@ -3,6 +3,7 @@
 # The benchmark: what it reports and how its numbers hang together, what it refuses, and comparisons with baselines that
 # are edited to have been faster or slower. No time is expected to be anything.
 # shellcheck source=/dev/null disable=SC2154
+peers=$(cd "$(dirname "$0")/../../tools" && pwd)/compare-peers
 . "$(dirname "$0")/common.sh"
 
 # field NAME FILE: the values of a field of a report, one a line, without quotes
@@ -186,6 +187,22 @@ bad 'devices.json: names no device' devices.json
 echo '{"device": "x", "results": 3}' >number.json
 bad 'number.json: has no list of results' number.json
 refused 4 'base.json: has none of the problems .*, such as b1h2q4k4d4:f32' bench b1h2q4k4d4:f32 --baseline base.json
+
+# ---- beside others: with none of them installed, the tool beside itself ----
+
+if command -v python3 >/dev/null; then
+    compare() {
+        python3 "$peers" --clattn "$clattn" --rounds 1 --seconds 0.05 --pause 0.01 "$@" >out 2>err
+    }
+    checks=$((checks + 1))
+    compare --peers none --again same:NO_COLOR=1 --markdown $small b1h2q4k4d4:f32:mask=bool || problem "$(cat err)"
+    says '^| PROBLEM | clattn ms | same ms | ratio |$' out
+    says "^| $small | [0-9.]* | [0-9.]* | [0-9.]* |$" out
+    says '^| b1h2q4k4d4:f32:mask=bool | [0-9.]* |' out
+    checks=$((checks + 1))
+    compare --peers none b1h2q4k4d4 && problem "a problem without a type: $(cat out)"
+    says 'b1h2q4k4d4: expected a problem such as' err
+fi
 
 # ---- a terminal ----
 
