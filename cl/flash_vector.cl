@@ -66,6 +66,9 @@
  */
 #define HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2 || (CLA_PACK && CLA_BAND))
 
+/* Whether scores are more than products. */
+#define REFINED (CLA_SOFTCAP || CLA_ALIBI || CLA_RELATIVE)
+
 #if CLA_SPLIT
 #define SPLIT_PARAMS , int split_keys, long part_stride, long lse_part_stride
 #else
@@ -188,6 +191,70 @@ WIDE static void add_position_bias(vec_t *scores, const struct rows *rows, const
 }
 #endif
 
+/* Raises most[CLA_VECTORS] to the largest of scores[count][CLA_VECTORS]. */
+APART static void raise(vec_t *most, const vec_t *scores, int count)
+{
+    for (int v = 0; v < CLA_VECTORS; v++) {
+        vec_t m = most[v];
+        for (int k = 0; k < count; k++) {
+            const vec_t s = scores[k * CLA_VECTORS + v];
+            m = s > m ? s : m;
+        }
+        most[v] = m;
+    }
+}
+
+/*
+ * Where `most` exceeds `largest` by more than LAG, in any lane, it becomes the largest, and what has been summed so far fades
+ * accordingly.
+ */
+APART static void follow(vec_t *largest, const vec_t *most, vec_t *sum, vec_t *out)
+{
+    ivec_t grown = (ivec_t)(0);
+    for (int v = 0; v < CLA_VECTORS; v++)
+        grown |= most[v] > largest[v] + (BASE_2 ? LAG : LAG * LN2);
+    if (!any_lane(grown))
+        return;
+    vec_t fade[CLA_VECTORS];
+    for (int v = 0; v < CLA_VECTORS; v++) {
+        fade[v] = vec_exp2((largest[v] - most[v]) * (BASE_2 ? 1.0f : LOG2E));
+        largest[v] = most[v];
+        sum[v] *= fade[v];
+    }
+    for (int d = 0; d < CLA_VALUE_DIM; d++) {
+#pragma unroll
+        for (int v = 0; v < CLA_VECTORS; v++)
+            out[d * CLA_VECTORS + v] *= fade[v];
+    }
+}
+
+/* Makes weights of scores[count][CLA_VECTORS], adds them to `sum`, and asks for the values meanwhile. */
+APART static void weigh(vec_t *scores, int count, const vec_t *largest, vec_t *sum, VALUE_SPACE const float *values,
+                        long value_stride)
+{
+    vec_t base[CLA_VECTORS], tile_sum[CLA_VECTORS]; /* in registers */
+#pragma unroll
+    for (int v = 0; v < CLA_VECTORS; v++) {
+        base[v] = largest[v];
+        tile_sum[v] = (vec_t)(0.0f);
+    }
+    for (int k = 0; k < count; k++) {
+#if !COPY_VALUES
+        for (int d = 0; d < CLA_VALUE_DIM; d += 16)
+            prefetch_line(values + k * value_stride + d);
+#endif
+#pragma unroll
+        for (int v = 0; v < CLA_VECTORS; v++) {
+            const vec_t p = vec_exp2((scores[k * CLA_VECTORS + v] - base[v]) * (BASE_2 ? 1.0f : LOG2E));
+            tile_sum[v] += p;
+            scores[k * CLA_VECTORS + v] = p;
+        }
+    }
+#pragma unroll
+    for (int v = 0; v < CLA_VECTORS; v++)
+        sum[v] += tile_sum[v];
+}
+
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 flash_vector(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
              __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
@@ -289,8 +356,13 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         __global const float *keys = key + key_row(key_view, &batch, g, j0, CLA_PLACES);
         const long key_stride = key_view.w;
 #endif
+        vec_t most[CLA_VECTORS];
+        for (int v = 0; v < CLA_VECTORS; v++)
+            most[v] = largest[v];
+        const int final = REFINED ? 0 : !cut;
         for (int d = 0; d < CLA_HEAD_DIM; d += RUN)
-            dot_keys(weights, turned_query + d * CLA_VECTORS, keys + d, key_stride, min(RUN, CLA_HEAD_DIM - d), count, d > 0);
+            dot_keys(weights, turned_query + d * CLA_VECTORS, keys + d, key_stride, min(RUN, CLA_HEAD_DIM - d), count, d > 0,
+                     final && d + RUN >= CLA_HEAD_DIM ? most : NULL);
 #if CLA_SOFTCAP
         for (int n = 0; n < count * CLA_VECTORS; n++)
             weights[n] = capped(weights[n]);
@@ -300,44 +372,6 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 #endif
         if (cut)
             cut_scores(weights, seen, &rows, &batch, j0, count, CLA_SEMANTICS);
-
-        ivec_t grown = (ivec_t)(0);
-        vec_t tile_max[CLA_VECTORS];
-        for (int v = 0; v < CLA_VECTORS; v++) {
-            vec_t most = weights[v];
-            for (int k = 1; k < count; k++) {
-                const vec_t s = weights[k * CLA_VECTORS + v];
-                most = s > most ? s : most;
-            }
-            tile_max[v] = most > largest[v] ? most : largest[v];
-            grown |= tile_max[v] > largest[v] + (BASE_2 ? LAG : LAG * LN2);
-        }
-        if (any_lane(grown)) {
-            vec_t fade[CLA_VECTORS];
-            for (int v = 0; v < CLA_VECTORS; v++) {
-                fade[v] = vec_exp2((largest[v] - tile_max[v]) * (BASE_2 ? 1.0f : LOG2E));
-                largest[v] = tile_max[v];
-                sum[v] *= fade[v];
-            }
-            for (int d = 0; d < CLA_VALUE_DIM; d++) {
-                for (int v = 0; v < CLA_VECTORS; v++)
-                    out[d * CLA_VECTORS + v] *= fade[v];
-            }
-        }
-
-        vec_t tile_sum[CLA_VECTORS];
-        for (int v = 0; v < CLA_VECTORS; v++)
-            tile_sum[v] = (vec_t)(0.0f);
-        for (int k = 0; k < count; k++) {
-            for (int v = 0; v < CLA_VECTORS; v++) {
-                const vec_t p = vec_exp2((weights[k * CLA_VECTORS + v] - largest[v]) * (BASE_2 ? 1.0f : LOG2E));
-                tile_sum[v] += p;
-                weights[k * CLA_VECTORS + v] = p;
-            }
-        }
-        for (int v = 0; v < CLA_VECTORS; v++)
-            sum[v] += tile_sum[v];
-
 #if COPY_VALUES
         copy_values(value_tile, value, value_view, &batch, g, j0, count, CLA_PLACES);
         const float *values = value_tile;
@@ -346,6 +380,10 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         __global const float *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
         const long value_stride = value_view.w;
 #endif
+        if (!final)
+            raise(most, weights, count);
+        follow(largest, most, sum, out);
+        weigh(weights, count, largest, sum, values, value_stride);
         for (int k = 0, run; k < count; k += run + 1) { /* runs of keys that are seen */
             run = count;
 #if HIDDEN_KEYS

@@ -174,7 +174,8 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
         for (int i = 0; i < many; i += ROWS) {
             rows_at(at, input_view, b, i0 + i, min(ROWS, many - i), k0);
             turn_rows(turned, input, at, depth, 1.0f);
-            dot_keys(sums + i / ROWS * features * CLA_VECTORS, turned, weights, stride, depth, count, k0 > 0);
+            dot_keys(sums + i / ROWS * features * CLA_VECTORS, turned, weights, stride, depth, count, k0 > 0,
+                     NULL);
         }
     }
     for (int i = 0; i < many; i += ROWS) {

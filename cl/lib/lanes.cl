@@ -36,6 +36,16 @@
 /* A function of its own: inlined into one kernel, loops over register blocks compete for registers, and one spills. */
 #define APART WIDE __attribute__((noinline))
 
+/* Asks for the cache line at p: on CPUs OpenCL's own prefetch() does nothing. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define prefetch_line(p) __builtin_prefetch((const void *)(size_t)(p))
+#endif
+#endif
+#ifndef prefetch_line
+#define prefetch_line(p) (void)(p)
+#endif
+
 #define LOAD_VEC_0(p) vec_load(p)
 #define LOAD_VEC_1(p) CLA_JOIN(vload_half, CLA_LANES)(0, p)
 #define LOAD_VEC_2(p) as_vec(CLA_JOIN(convert_uint, CLA_LANES)(vec_load(p)) << 16)
@@ -126,19 +136,19 @@ WIDE static inline void turn_square(vec_t square[CLA_LANES])
 
 /*
  * 2^x for x <= 16, for devices whose own exp2 is a call. x = n + r with n the nearest integer, found by adding 1.5 * 2^23,
- * whose last bit stands for 1; 2^r is a polynomial on [-1/2, 1/2], the minimax one of degree 5 in relative error with its first
- * coefficient held at 1; n goes into the exponent. Relative error below 1.7e-7. Below -126 the result is exactly 0. NaN stays
- * NaN.
+ * whose last bit stands for 1, and 127, so that the last bits are the exponent of 2^n, which for n = -127 means 0; 2^r is a
+ * polynomial on [-1/2, 1/2], the minimax one of degree 5 in relative error with its first coefficient held at 1. Relative
+ * error below 1.7e-7. Below -126.5 the result is exactly 0. NaN stays NaN.
  */
 static inline vec_t vec_exp2(vec_t x)
 {
-    const vec_t shifted = x + 12582912.0f;
-    const vec_t r = x - (shifted - 12582912.0f);
+    x = x < -127.0f ? (vec_t)(-127.0f) : x;
+    const vec_t shifted = x + 12583039.0f;
+    const vec_t r = x - (shifted - 12583039.0f);
     vec_t p = r * 1.32647273e-3f + 9.67151299e-3f;
     p = p * r + 5.55073358e-2f;
     p = p * r + 2.40222424e-1f;
     p = p * r + 6.93147004e-1f;
     p = p * r + 1.0f;
-    const vec_t power = as_vec((as_ivec(shifted) << 23) + 0x3f800000);
-    return x < -126.0f ? (vec_t)(0.0f) : p * power;
+    return p * as_vec(as_ivec(shifted) << 23);
 }

@@ -71,10 +71,11 @@ APART static void store_rows(__global output_t *output, const long *at, int coun
 
 /*
  * sums[count][CLA_VECTORS] = keys . turned over `depth` elements, for `count` keys that lie `stride` floats apart; added to
- * what `sums` holds where `add` is set. `sums` has room for whole blocks: what follows the last key is undefined.
+ * what `sums` holds where `add` is set. most[CLA_VECTORS], unless NULL, is raised to the largest. `sums` has room for whole
+ * blocks: what follows the last key is undefined.
  */
 APART static void dot_keys(vec_t *sums, const vec_t *turned, KEY_SPACE const float *keys, long stride, int depth, int count,
-                           int add)
+                           int add, vec_t *most)
 {
     for (int n0 = 0; n0 < count; n0 += CLA_BLOCK, sums += CLA_BLOCK * CLA_VECTORS) {
         vec_t sum[CLA_BLOCK][CLA_VECTORS];
@@ -86,6 +87,7 @@ APART static void dot_keys(vec_t *sums, const vec_t *turned, KEY_SPACE const flo
             for (int v = 0; v < CLA_VECTORS; v++)
                 sum[n][v] = (vec_t)(0.0f);
         }
+#pragma unroll 4
         for (int d = 0; d < depth; d++) {
 #pragma unroll
             for (int n = 0; n < CLA_BLOCK; n++) {
@@ -98,8 +100,18 @@ APART static void dot_keys(vec_t *sums, const vec_t *turned, KEY_SPACE const flo
 #pragma unroll
         for (int n = 0; n < CLA_BLOCK; n++) {
 #pragma unroll
-            for (int v = 0; v < CLA_VECTORS; v++)
-                sums[n * CLA_VECTORS + v] = add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];
+            for (int v = 0; v < CLA_VECTORS; v++) {
+                sum[n][v] = add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];
+                sums[n * CLA_VECTORS + v] = sum[n][v];
+            }
+        }
+        if (most != NULL) {
+#pragma unroll
+            for (int n = 0; n < CLA_BLOCK; n++) {
+#pragma unroll
+                for (int v = 0; v < CLA_VECTORS; v++)
+                    most[v] = sum[n][v] > most[v] ? sum[n][v] : most[v];
+            }
         }
     }
 }
@@ -113,7 +125,8 @@ APART static void dot_keys(vec_t *sums, const vec_t *turned, KEY_SPACE const flo
         {                                                                                                              \
             _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[d][v] = (vec_t)(0.0f);                         \
         }                                                                                                              \
-        for (int k = 0; k < count; k++, values += stride) {                                                            \
+        _Pragma("unroll 4") for (int k = 0; k < count; k++, values += stride)                                              \
+        {                                                                                                              \
             _Pragma("unroll") for (int d = 0; d < width; d++)                                                          \
             {                                                                                                          \
                 const vec_t element = (vec_t)(values[d]);                                                              \
