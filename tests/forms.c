@@ -14,6 +14,11 @@
 
 const uint32_t form_lanes[NUM_FORM_LANES] = {0, 4, 8, 16};
 
+const char *form_lanes_name(uint32_t lanes)
+{
+    return lanes == 0 ? "as it is" : lanes == 4 ? "4 lanes" : lanes == 8 ? "8 lanes" : "16 lanes";
+}
+
 uint32_t form_set_lanes(const struct harness *harness, uint32_t lanes)
 {
     uint32_t before = harness->context->device.vector_lanes;

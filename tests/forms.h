@@ -11,6 +11,7 @@
 /* What a device may say of its vectors; 0: what this one says. */
 #define NUM_FORM_LANES 4
 extern const uint32_t form_lanes[NUM_FORM_LANES];
+const char *form_lanes_name(uint32_t lanes);
 
 /* Plans made from now on are for vectors of so many lanes, unless that is 0. Returns what it was before. */
 uint32_t form_set_lanes(const struct harness *harness, uint32_t lanes);

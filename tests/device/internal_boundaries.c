@@ -92,7 +92,7 @@ static void check(struct form *form, clattn_plan *plan, struct test_case *c)
     if (message[0] == '\0')
         return;
     if (form->failures++ < 20)
-        print_error("  %s, %u lanes, %s: q %d, k %d, offset %d: %s\n", clattn_plan_name(plan), (unsigned)form->lanes,
+        print_error("  %s, %s, %s: q %d, k %d, offset %d: %s\n", clattn_plan_name(plan), form_lanes_name(form->lanes),
                     c->name, (int)c->q_len, (int)c->kv_len, (int)c->offset, message);
 }
 
@@ -342,8 +342,8 @@ static void every_variant_at_its_edges(void **state)
                 struct form form = {harness, clattn_attention_variant(v), form_lanes[l], 0, 0};
                 scenes[n].scene(&form, scenes[n].format);
                 if (form.runs > 0)
-                    print_message("%-16s %-10s %2u lanes %4d runs\n", form.variant, scenes[n].name,
-                                  (unsigned)form_lanes[l], form.runs);
+                    print_message("%-16s %-10s %-8s %4d runs\n", form.variant, scenes[n].name,
+                                  form_lanes_name(form_lanes[l]), form.runs);
                 runs += form.runs;
                 failures += form.failures;
             }

@@ -146,7 +146,7 @@ static void every_variant_at_its_edges(void **state)
                 elements_and_features(&form, types[t]);
             }
             if (form.runs > 0)
-                print_message("%-8s %2u lanes %4d runs\n", form.variant, (unsigned)form.lanes, form.runs);
+                print_message("%-8s %-8s %4d runs\n", form.variant, form_lanes_name(form.lanes), form.runs);
         }
 }
 
