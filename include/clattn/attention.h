@@ -188,7 +188,8 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *
  *   causal (bottom-right), causal@top-left, causal@bottom-right, causal@N    N being the offset of the first query
  *   window=L,R@ALIGN       -1 for an end without bound; ALIGN as above
- *   softcap=X    scale=X    mask=bool    mask=add    lengths    lse    scores=raw|softcap|masked|weights    sinks
+ *   softcap=X    scale=X    lengths    lse    scores=raw|softcap|masked|weights    sinks
+ *   mask=bool    mask=add    mask_shape after it where it is not that of the scores: mask=bool@1x1xQxK
  *   alibi@ALIGN    relative=R@ALIGN
  *   circular               with lengths
  *   paged=N                blocks of N keys, in a pool of batch * ceil(kv_len / N); paged=NxM: of M blocks
@@ -199,9 +200,9 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  * f32, lengths in int32_t. Fails with INVALID_VALUE, naming the part or field that is wrong and what was expected.
  *
  * format writes at most `size` bytes, the final 0 included, and returns the length that the whole string has, as
- * snprintf does; `text` may be NULL where size is 0. A descriptor that plan_create would refuse gives "". Strides, a
- * partial mask shape and the variant have no place in the string; where the types differ it gives them as Q-K-V-O,
- * such as f32-f16-f16-f32. parse reads these too.
+ * snprintf does; `text` may be NULL where size is 0. A descriptor that plan_create would refuse gives "". Strides
+ * and the variant have no place in the string; where the types differ it gives them as Q-K-V-O, such as
+ * f32-f16-f16-f32. parse reads these too.
  */
 CLATTN_API clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc,
                                                      clattn_error *error);

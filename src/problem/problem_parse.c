@@ -207,7 +207,9 @@ static const char *set_scale(clattn_attention_desc *desc, struct span rest)
 
 static const char *set_mask(clattn_attention_desc *desc, struct span rest)
 {
-    struct span value = value_of(rest);
+    static const char expected[] = "mask=bool or mask=add, after it a shape, @BxHxQxK, or nothing";
+    struct span shape = value_of(rest);
+    struct span value = cut(&shape, '@');
     if (equals(value, "bool")) {
         desc->mask_kind = CLATTN_MASK_BOOL;
         desc->mask.dtype = CLATTN_BOOL;
@@ -215,9 +217,14 @@ static const char *set_mask(clattn_attention_desc *desc, struct span rest)
         desc->mask_kind = CLATTN_MASK_ADDITIVE;
         desc->mask.dtype = CLATTN_F32;
     } else {
-        return "mask=bool or mask=add";
+        return expected;
     }
-    return NULL;
+    for (int d = 0; d < 4 && (d > 0 || shape.text != NULL); d++) {
+        struct span extent = cut(&shape, 'x');
+        if (!cla_parse_int64(extent.text, extent.length, &desc->mask_shape[d]) || desc->mask_shape[d] < 0)
+            return expected;
+    }
+    return shape.text == NULL ? NULL : expected;
 }
 
 static const char *set_lengths(clattn_attention_desc *desc, struct span rest)
@@ -337,8 +344,9 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         return expected == NULL ? CLATTN_SUCCESS : refuse(error, part, expected);
     }
     return refuse(error, part,
-                  "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, mask=bool|add, "
-                  "lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or scores=STAGE");
+                  "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "
+                  "mask=bool|add[@BxHxQxK], lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or "
+                  "scores=STAGE");
 }
 
 clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)

@@ -207,10 +207,21 @@ static void add_storage(struct line *line, const struct cla_problem *problem)
         add(line, "%c%" PRId64, queries ? ',' : '@', problem->kv_total);
 }
 
+/* Its shape where it is not that of the scores. */
+static void add_mask(struct line *line, const struct cla_problem *problem)
+{
+    const int64_t *shape = problem->tensor[CLA_MASK].extent;
+    if (problem->mask_kind == CLATTN_MASK_NONE)
+        return;
+    add(line, problem->mask_kind == CLATTN_MASK_BOOL ? ":mask=bool" : ":mask=add");
+    if (shape[0] != problem->batch || shape[1] != problem->q_heads || shape[2] != problem->q_len ||
+        shape[3] != problem->kv_len)
+        add(line, "@%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, shape[0], shape[1], shape[2], shape[3]);
+}
+
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size)
 {
     static const char *const stages[] = {"", ":scores=raw", ":scores=softcap", ":scores=masked", ":scores=weights"};
-    static const char *const masks[] = {"", ":mask=bool", ":mask=add"};
     struct line line = {text, size, 0};
     char number[CLA_FLOAT_TEXT];
 
@@ -234,7 +245,7 @@ size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t 
         add(&line, ":softcap=%s", cla_format_float(number, problem->softcap));
     if (problem->scale != 0.0f && problem->scale != cla_default_scale(problem->head_dim))
         add(&line, ":scale=%s", cla_format_float(number, problem->scale));
-    add(&line, "%s", masks[problem->mask_kind]);
+    add_mask(&line, problem);
     if (problem->kv_lengths != CLATTN_LENGTHS_NONE)
         add(&line, ":lengths");
     add_storage(&line, problem);
