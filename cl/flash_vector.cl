@@ -34,16 +34,20 @@
  * groups, which is what a CPU's thread takes at a time, has about the same work under causality.
  *
  *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
- *   CLA_KEYS                      keys a tile, a multiple of CLA_BLOCK
+ *   CLA_KEYS                      keys a tile, a multiple of CLA_BLOCK and of CLA_LANES, at most 64
  *   CLA_LSE                       1: write lse
  *   CLA_PACK, CLA_SPLIT           0 or 1
  *
- * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for copied keys and
- * values, 4 CLA_KEYS (CLA_HEAD_DIM + CLA_VALUE_DIM).
+ * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for an additive mask,
+ * 4 ROWS CLA_KEYS, for copied keys and values
+ * 4 CLA_KEYS (CLA_HEAD_DIM + CLA_VALUE_DIM).
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_KEYS) || !defined(CLA_LSE) ||                     \
     !defined(CLA_PACK) || !defined(CLA_SPLIT)
 #error "flash_vector.cl: a parameter is not defined"
+#endif
+#if CLA_KEYS > 64
+#error "flash_vector.cl: a tile has at most 64 keys"
 #endif
 
 #define LOG2E  1.44269504088896340736f
@@ -60,82 +64,14 @@
 /* Stands for "no score yet". Finite: -inf would make -inf - -inf of a row without keys. */
 #define NO_SCORE (-FLT_MAX)
 
-/*
- * Whether a tile may have keys that no row sees, which must not reach a product, not even multiplied by 0. Packed rows of
- * two heads, the last queries of one and the first of the next, see two bands with keys between them.
- */
-#define HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2 || (CLA_PACK && CLA_BAND))
-
 /* Whether scores are more than products. */
-#define REFINED (CLA_SOFTCAP || CLA_ALIBI || CLA_RELATIVE)
+#define REFINED (CLA_SOFTCAP || CLA_MASK == 2 || CLA_ALIBI || CLA_RELATIVE)
 
 #if CLA_SPLIT
 #define SPLIT_PARAMS , int split_keys, long part_stride, long lse_part_stride
 #else
 #define SPLIT_PARAMS
 #endif
-
-/* The rows of a work-group: what each is and which keys it sees. Those past the last one are nobody's and see none. */
-struct rows {
-    int count;
-    int head[ROWS];
-    int query[ROWS];
-    int first[ROWS];
-    int end[ROWS];
-};
-
-#if CLA_MASK
-/*
- * tile[count][ROWS], the mask turned as the scores are: what is added to the score of a pair that the mask keeps, and
- * -inf where it excludes and in rows that are nobody's.
- */
-static void turn_mask(float *tile, const struct rows *rows, int b, int j0, int count, __global const mask_t *mask,
-                      long4 mask_view, int2 mask_keys)
-{
-    const int covered = clamp(mask_keys.y - j0, 0, count);
-    for (int r = 0; r < ROWS; r++) {
-        __global const mask_t *from = mask + mask_index(b, rows->head[r], rows->query[r], j0, mask_view, mask_keys);
-        const int end = r < rows->count ? covered : 0;
-        int k = 0;
-        for (; k < end; k++) {
-#if CLA_MASK == 1
-            tile[k * ROWS + r] = from[k * mask_keys.x] != 0 ? 0.0f : -INFINITY;
-#else
-            tile[k * ROWS + r] = load_mask(from, k * mask_keys.x);
-#endif
-        }
-        for (; k < count; k++)
-            tile[k * ROWS + r] = -INFINITY;
-    }
-}
-#endif
-
-/* Mask and exclusions of a cut tile. seen[k]: some row sees key k. */
-WIDE static void cut_scores(vec_t *scores, int *seen, const struct rows *rows, const struct batch *batch, int j0,
-                            int count, CLA_SEMANTICS_PARAMS)
-{
-#if CLA_MASK
-    float tile[CLA_KEYS * ROWS];
-    turn_mask(tile, rows, batch->index, j0, count, mask, mask_view, mask_keys);
-#endif
-    for (int k = 0; k < count; k++) {
-        const int j = j0 + k;
-        const ivec_t exists = (ivec_t)(pages_exist(batch, j, j + 1, CLA_PLACES) ? -1 : 0);
-        ivec_t any = (ivec_t)(0);
-        for (int v = 0; v < CLA_VECTORS; v++) {
-            ivec_t kept = exists & (ivec_load(rows->first + v * CLA_LANES) <= j) & (ivec_load(rows->end + v * CLA_LANES) > j);
-            vec_t s = scores[k * CLA_VECTORS + v];
-#if CLA_MASK
-            const vec_t added = vec_load(tile + k * ROWS + v * CLA_LANES);
-            kept &= ~(added == -INFINITY); /* NaN is kept */
-            s += added;
-#endif
-            scores[k * CLA_VECTORS + v] = kept ? s : (vec_t)(-INFINITY);
-            any |= kept;
-        }
-        seen[k] = any_lane(any);
-    }
-}
 
 /* tile[count][dim] as floats. */
 #define DEFINE_COPY(name, dim)                                                                                         \
@@ -157,38 +93,6 @@ DEFINE_COPY(key, CLA_HEAD_DIM)
 #endif
 #if COPY_VALUES
 DEFINE_COPY(value, CLA_VALUE_DIM)
-#endif
-
-#if CLA_ALIBI || CLA_RELATIVE
-/* Adds ALiBi and the relative bias to the scores of a tile. */
-WIDE static void add_position_bias(vec_t *scores, const struct rows *rows, const struct batch *batch, int j0, int count,
-                                   CLA_SEMANTICS_PARAMS)
-{
-    int position[ROWS];
-    for (int r = 0; r < ROWS; r++)
-        position[r] = near_position(batch, rows->query[r], CLA_SEMANTICS);
-#if CLA_ALIBI
-    float slope[ROWS];
-    for (int r = 0; r < ROWS; r++)
-        slope[r] = alibi_slopes[alibi_view.x + rows->head[r]];
-#endif
-    for (int k = 0; k < count; k++) {
-        for (int v = 0; v < CLA_VECTORS; v++) {
-#if CLA_ALIBI
-            const ivec_t distance = ivec_load(position + v * CLA_LANES) - (j0 + k);
-            scores[k * CLA_VECTORS + v] -= vec_load(slope + v * CLA_LANES) * fabs(to_vec(distance));
-#endif
-#if CLA_RELATIVE
-            float lane[CLA_LANES];
-            for (int n = 0; n < CLA_LANES; n++) {
-                const int r = v * CLA_LANES + n;
-                lane[n] = relative_bias_at(rows->head[r], j0 + k - position[r], CLA_SEMANTICS);
-            }
-            scores[k * CLA_VECTORS + v] += vec_load(lane);
-#endif
-        }
-    }
-}
 #endif
 
 /* Raises most[CLA_VECTORS] to the largest of scores[count][CLA_VECTORS]. */
@@ -266,7 +170,8 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     vec_t largest[CLA_VECTORS];
     vec_t sum[CLA_VECTORS];
     struct rows rows;
-    int seen[CLA_KEYS];
+    uint kept[2 * ROWS];
+    vec_t added[CLA_MASK == 2 ? CLA_KEYS * CLA_VECTORS : 1];
 #if COPY_KEYS
     float key_tile[CLA_KEYS * CLA_HEAD_DIM];
 #endif
@@ -291,33 +196,18 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     const int g = h0 / heads_per_kv;
     const int n0 = tile * ROWS;
 
-    int2 some = (int2)(kv_len, 0);
-    int2 all = (int2)(0, kv_len);
-    rows.count = clamp(heads * batch.q_len - n0, 0, ROWS);
-    if (rows.count == 0) /* of a packed sequence that is shorter; no barrier follows */
+    const int count_rows = clamp(heads * batch.q_len - n0, 0, ROWS);
+    if (count_rows == 0) /* of a packed sequence that is shorter; no barrier follows */
         return;
-    for (int r = 0; r < ROWS; r++) {
-        const uint2 row = divide((uint)(n0 + r), (uint)max(1, batch.q_len));
-        const int exists = r < rows.count;
-        rows.head[r] = exists ? h0 + (int)row.x : h0;
-        rows.query[r] = exists ? (int)row.y : batch.q_len;
-        const int2 visible = exists ? visible_keys(&batch, rows.query[r], CLA_SEMANTICS) : (int2)(0);
-        rows.first[r] = visible.x;
-        rows.end[r] = visible.y;
-        if (exists) {
-            some = (int2)(min(some.x, visible.x), max(some.y, visible.y));
-            all = (int2)(max(all.x, visible.x), min(all.y, visible.y));
-        }
-    }
+    rows_of(&rows, &batch, h0, n0, count_rows, CLA_SEMANTICS);
+    int2 some = rows.some;
 #if CLA_SPLIT
     some = (int2)(max(some.x, part * split_keys), min(some.y, (part + 1) * split_keys));
 #endif
 
     long at[ROWS];
-    for (int r = 0; r < ROWS; r++) {
-        const int near = min(r, rows.count - 1); /* rows that are nobody's repeat the last one, and are not stored */
-        at[r] = query_row(query_view, &batch, rows.head[near], rows.query[near]);
-    }
+    for (int r = 0; r < ROWS; r++)
+        at[r] = query_row(query_view, &batch, rows.head[r], rows.query[r]);
     turn_rows(turned_query, query, at, CLA_HEAD_DIM, scale * UNIT);
     for (int n = 0; n < CLA_VALUE_DIM * CLA_VECTORS; n++)
         out[n] = (vec_t)(0.0f);
@@ -339,14 +229,17 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     }
 #endif
 
-    /* But for HIDDEN_KEYS, every key from some.x to some.y is seen by some row; tiles begin there, so none has a hidden
-     * key. */
     for (int j0 = some.x, count; j0 < some.y; j0 += count) {
         count = min(CLA_KEYS, some.y - j0);
 #if !COPY_KEYS || !COPY_VALUES
         count = min(count, key_run(&batch, j0, some.y, CLA_PLACES));
 #endif
-        const int cut = classify(&batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
+        int cut = classify(&batch, j0, j0 + count, some, rows.all, CLA_PLACES) != CLA_FULL;
+        ulong seen = ~0ul;
+        if (cut)
+            seen = keep_pairs(kept, added, &cut, &rows, &batch, j0, count, CLA_SEMANTICS);
+        if (seen == 0)
+            continue;
 
 #if COPY_KEYS
         copy_keys(key_tile, key, key_view, &batch, g, j0, count, CLA_PLACES);
@@ -364,14 +257,17 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             dot_keys(weights, turned_query + d * CLA_VECTORS, keys + d, key_stride, min(RUN, CLA_HEAD_DIM - d), count, d > 0,
                      final && d + RUN >= CLA_HEAD_DIM ? most : NULL);
 #if CLA_SOFTCAP
-        for (int n = 0; n < count * CLA_VECTORS; n++)
-            weights[n] = capped(weights[n]);
+        cap_scores(weights, count, softcap);
 #endif
 #if CLA_ALIBI || CLA_RELATIVE
-        add_position_bias(weights, &rows, &batch, j0, count, CLA_SEMANTICS);
+        add_position_bias(weights, &rows, j0, count, CLA_SEMANTICS);
+#endif
+#if CLA_MASK == 2
+        for (int n = 0; n < count * CLA_VECTORS; n++)
+            weights[n] += added[n];
 #endif
         if (cut)
-            cut_scores(weights, seen, &rows, &batch, j0, count, CLA_SEMANTICS);
+            cut_scores(weights, kept, count);
 #if COPY_VALUES
         copy_values(value_tile, value, value_view, &batch, g, j0, count, CLA_PLACES);
         const float *values = value_tile;
@@ -384,15 +280,10 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             raise(most, weights, count);
         follow(largest, most, sum, out);
         weigh(weights, count, largest, sum, values, value_stride);
-        for (int k = 0, run; k < count; k += run + 1) { /* runs of keys that are seen */
-            run = count;
-#if HIDDEN_KEYS
-            if (cut) {
-                for (run = 0; k + run < count && seen[k + run];)
-                    run++;
-            }
-#endif
-            run = min(run, count - k);
+        /* In runs of keys that some row sees: those that none sees must not reach a product, not even multiplied by 0. */
+        for (int k = 0, run; k < count; k += run + 1) {
+            const ulong hidden = ~(seen >> k);
+            run = min(count - k, (int)popcount((hidden - 1) & ~hidden));
             if (run > 0)
                 add_values(out, weights + k * CLA_VECTORS, values + k * value_stride, value_stride, run, CLA_VALUE_DIM);
         }

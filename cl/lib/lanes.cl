@@ -56,6 +56,7 @@
 #define load_vec_query(p)      CLA_JOIN(LOAD_VEC_, CLA_QUERY_TYPE)(p)
 #define load_vec_key(p)        CLA_JOIN(LOAD_VEC_, CLA_KEY_TYPE)(p)
 #define load_vec_value(p)      CLA_JOIN(LOAD_VEC_, CLA_VALUE_TYPE)(p)
+#define load_vec_mask(p)       CLA_JOIN(LOAD_VEC_, CLA_MASK_TYPE)(p)
 #define store_vec_output(p, x) CLA_JOIN(STORE_VEC_, CLA_OUTPUT_TYPE)(p, x)
 
 /* bf16_bits() of every lane. */

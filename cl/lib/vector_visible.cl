@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * visible.cl for kernels with queries in lanes: what happens to the scores of a tile of ROWS rows and up to 64 keys from
+ * j0, which are scores[count][CLA_VECTORS].
+ *
+ *   rows_of(rows, batch, h0, n0, count)    what the rows of a work-group are, and what each sees
+ *   keep_pairs(kept, added, &cut, ...)     which pairs are kept, a bit each, whatever excludes the others: the interval of
+ *                                          visible_keys, the mask, a block that the pool does not have. Known before a
+ *                                          score is, so that a tile that no row sees costs no more than this
+ *   cap_scores(scores, ...)                the softcap
+ *   add_position_bias(scores, ...)         ALiBi and the relative bias
+ *   cut_scores(scores, kept, count)        -inf for the pairs that are not kept
+ *
+ * kept[2][ROWS] has in bit k % 32 of kept[k / 32][r] whether row r sees key j0 + k. The devices are little-endian: eight
+ * bytes of a boolean mask are looked at in one long.
+ */
+struct rows {
+    int count; /* those from here on are nobody's: they repeat the last one, but see no key and are not stored */
+    int head[ROWS];
+    int query[ROWS];
+    int first[ROWS]; /* row r sees keys first[r] to end[r] - 1, but for the mask */
+    int end[ROWS];
+    int2 some; /* keys that some row sees lie in here, */
+    int2 all;  /* and all rows see these */
+#if CLA_ALIBI || CLA_RELATIVE
+    int position[ROWS]; /* goes on by one from row to row of a head, beyond the last row too */
+#endif
+#if CLA_MASK
+    long mask_row[ROWS];
+#endif
+};
+
+/* `count` rows from row n0 on of those of several heads from h0 on, which are numbered head by head. */
+static inline void rows_of(struct rows *rows, const struct batch *batch, int h0, int n0, int count, CLA_SEMANTICS_PARAMS)
+{
+    rows->count = count;
+    rows->some = (int2)(kv_len, 0);
+    rows->all = (int2)(0, kv_len);
+    for (int r = 0; r < ROWS; r++) {
+        const int near = min(r, count - 1);
+        const uint2 row = divide((uint)(n0 + near), (uint)max(1, batch->q_len));
+        const int head = h0 + (int)row.x;
+        const int query = (int)row.y;
+        const int2 visible = visible_keys(batch, query, CLA_SEMANTICS);
+        rows->head[r] = head;
+        rows->query[r] = query;
+        rows->first[r] = visible.x;
+        rows->end[r] = r < count ? visible.y : visible.x;
+        rows->some = (int2)(min(rows->some.x, visible.x), max(rows->some.y, visible.y));
+        rows->all = (int2)(max(rows->all.x, visible.x), min(rows->all.y, visible.y));
+#if CLA_ALIBI || CLA_RELATIVE
+        rows->position[r] = near_position(batch, query, CLA_SEMANTICS) + r - near;
+#endif
+#if CLA_MASK
+        rows->mask_row[r] = mask_index(batch->index, head, query, 0, mask_view, mask_keys);
+#endif
+    }
+}
+
+/* Bits 0 to n - 1 of each lane. */
+static inline uvec_t low_bits(ivec_t n)
+{
+    const uvec_t below = ((uvec_t)(1) << as_uvec(n)) - 1;
+    return n > 31 ? (uvec_t)(~0u) : n > 0 ? below : (uvec_t)(0);
+}
+
+/* The bits that are set in some lane. */
+static inline uint or_lanes(uvec_t x)
+{
+#if CLA_LANES == 16
+    const uint8 half_8 = x.lo | x.hi;
+    const uint4 half_4 = half_8.lo | half_8.hi;
+#elif CLA_LANES == 8
+    const uint4 half_4 = x.lo | x.hi;
+#else
+    const uint4 half_4 = x;
+#endif
+    const ulong pair = as_ulong(half_4.lo | half_4.hi);
+    return (uint)(pair | pair >> 32);
+}
+
+#if CLA_MASK == 1
+/*
+ * Bit k: element k of a row of the mask is not 0, for `count` elements. A byte that is not 0 becomes 1; the product's
+ * highest byte then has the ones of a long side by side, since none of its partial sums meet.
+ */
+static inline ulong mask_bits(__global const mask_t *row, int count)
+{
+    const ulong8 most = 0x7f7f7f7f7f7f7f7ful;
+    uchar16 part[4] = {(uchar16)(0), (uchar16)(0), (uchar16)(0), (uchar16)(0)};
+    if (count == 64) {
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+            part[n] = vload16(n, row);
+    } else {
+        for (int k = 0; k < count; k++)
+            ((uchar *)part)[k] = row[k];
+    }
+    const ulong8 bytes = (ulong8)(as_ulong2(part[0]), as_ulong2(part[1]), as_ulong2(part[2]), as_ulong2(part[3]));
+    const ulong8 ones = (((bytes & most) + most) | bytes) >> 7 & 0x0101010101010101ul;
+    return as_ulong(convert_uchar8(ones * 0x0102040810204080ul >> 56));
+}
+
+/* bits[2][ROWS], as `kept`, of what the mask keeps among `count` keys. */
+APART static void bits_of_mask(uint *bits, const struct rows *rows, int j0, int count, __global const mask_t *mask, int step)
+{
+    for (int r = 0; r < ROWS; r++) {
+        __global const mask_t *row = mask + rows->mask_row[r] + (long)j0 * step;
+        prefetch_line(row + 64);
+        const ulong row_bits = step != 0 ? mask_bits(row, count) : *row != 0 ? ~0ul : 0;
+        bits[r] = (uint)row_bits;
+        bits[ROWS + r] = (uint)(row_bits >> 32);
+    }
+}
+#endif
+
+#if CLA_MASK == 2
+/*
+ * The same of the first `covered` of `count` keys, all but -inf being kept, and added[count][CLA_VECTORS], the mask turned as
+ * the scores are, -inf where it does not cover.
+ */
+APART static void turn_mask(uint *bits, vec_t *added, const struct rows *rows, int j0, int count, int covered,
+                            __global const mask_t *mask, int step)
+{
+    for (int n = 0; n < 2 * ROWS; n++)
+        bits[n] = 0;
+    for (int k0 = 0; k0 < count; k0 += CLA_LANES) {
+        for (int v = 0; v < CLA_VECTORS; v++) {
+            const long *row = rows->mask_row + v * CLA_LANES;
+            __global const mask_t *from = mask + (long)(j0 + k0) * step;
+            vec_t square[CLA_LANES];
+            if (step == 0) {
+                vec_t same;
+                for (int r = 0; r < CLA_LANES; r++)
+                    ((float *)&same)[r] = load_mask(from + row[r], 0);
+#pragma unroll
+                for (int k = 0; k < CLA_LANES; k++)
+                    square[k] = same;
+            } else if (k0 + CLA_LANES <= covered) {
+#pragma unroll
+                for (int r = 0; r < CLA_LANES; r++) {
+                    square[r] = load_vec_mask(from + row[r]);
+                    prefetch_line(from + row[r] + 64);
+                }
+                turn_square(square);
+            } else {
+                for (int k = 0; k < CLA_LANES; k++) {
+                    for (int r = 0; r < CLA_LANES; r++)
+                        ((float *)&square[k])[r] = k0 + k < covered ? load_mask(from + row[r], k) : -INFINITY;
+                }
+            }
+            uint *word = bits + k0 / 32 * ROWS + v * CLA_LANES;
+            uvec_t kept = vec_load(word);
+#pragma unroll
+            for (int k = 0; k < CLA_LANES; k++) {
+                added[(k0 + k) * CLA_VECTORS + v] = square[k];
+                kept |= as_uvec(square[k] != -INFINITY) & (1u << (k0 % 32 + k)); /* NaN is kept */
+            }
+            vec_store(kept, word);
+        }
+    }
+}
+#endif
+
+/*
+ * Fills `kept` for `count` keys from j0, and `added` where the mask is additive. Returns which keys are seen by some row, as
+ * bits; *cut is whether some row does not see one of the keys.
+ */
+APART static ulong keep_pairs(uint *kept, vec_t *added, int *cut, const struct rows *rows, const struct batch *batch,
+                              int j0, int count, CLA_SEMANTICS_PARAMS)
+{
+    ulong exists = ~0ul;
+#if CLA_STORAGE == 2
+    for (int k = 0; k < count; k++)
+        exists &= ~((ulong)!pages_exist(batch, j0 + k, j0 + k + 1, CLA_PLACES) << k);
+#endif
+#if CLA_MASK
+    uint bits_kept[2 * ROWS];
+    const int covered = clamp(mask_keys.y - j0, 0, count);
+#if CLA_MASK == 1
+    bits_of_mask(bits_kept, rows, j0, covered, mask, mask_keys.x);
+#else
+    turn_mask(bits_kept, added, rows, j0, count, covered, mask, mask_keys.x);
+#endif
+#endif
+    uint seen[2];
+    uint missing = 0;
+#pragma unroll
+    for (int w = 0; w < 2; w++) {
+        const uvec_t keys = low_bits((ivec_t)(count - 32 * w));
+        uvec_t some = (uvec_t)(0);
+        uvec_t not_all = (uvec_t)(0);
+#pragma unroll
+        for (int v = 0; v < CLA_VECTORS; v++) {
+            const ivec_t first = ivec_load(rows->first + v * CLA_LANES) - (j0 + 32 * w);
+            const ivec_t end = ivec_load(rows->end + v * CLA_LANES) - (j0 + 32 * w);
+            const int at = w * ROWS + v * CLA_LANES;
+            uvec_t bits = keys & low_bits(end) & ~low_bits(first) & (uint)(exists >> 32 * w);
+#if CLA_MASK
+            bits &= vec_load(bits_kept + at);
+#endif
+            vec_store(bits, kept + at);
+            some |= bits;
+            not_all |= keys & ~bits;
+        }
+        seen[w] = or_lanes(some);
+        missing |= or_lanes(not_all);
+    }
+    *cut = missing != 0;
+    return (ulong)seen[1] << 32 | seen[0];
+}
+
+APART static void cut_scores(vec_t *scores, const uint *kept, int count)
+{
+    for (int k0 = 0; k0 < count; k0 += 32, kept += ROWS) {
+        uvec_t bits[CLA_VECTORS];
+#pragma unroll
+        for (int v = 0; v < CLA_VECTORS; v++)
+            bits[v] = vec_load(kept + v * CLA_LANES);
+        for (int k = k0; k < min(count, k0 + 32); k++) {
+#pragma unroll
+            for (int v = 0; v < CLA_VECTORS; v++) {
+                const int n = k * CLA_VECTORS + v;
+                scores[n] = (bits[v] & (1u << (k - k0))) != 0 ? scores[n] : (vec_t)(-INFINITY);
+            }
+        }
+    }
+}
+
+#if CLA_SOFTCAP
+/*
+ * (e^2x - 1) / (e^2x + 1), the numerator as 2^n (2^r - 1) + (2^n - 1) with vec_exp2's n, r and polynomial: so nothing is lost
+ * near 0. Relative error below 5e-7.
+ */
+static inline vec_t vec_tanh(vec_t x)
+{
+    const vec_t near = x > 10.0f ? (vec_t)(10.0f) : x < -10.0f ? (vec_t)(-10.0f) : x; /* +-1 beyond */
+    const vec_t y = near * 2.88539008f;
+    const vec_t shifted = y + 12582912.0f;
+    const vec_t r = y - (shifted - 12582912.0f);
+    vec_t p = r * 1.32647273e-3f + 9.67151299e-3f;
+    p = p * r + 5.55073358e-2f;
+    p = p * r + 2.40222424e-1f;
+    p = p * r + 6.93147004e-1f;
+    const vec_t power = as_vec((as_ivec(shifted) << 23) + 0x3f800000);
+    const vec_t less_1 = p * r * power + (power - 1.0f);
+    return less_1 / (less_1 + 2.0f);
+}
+
+APART static void cap_scores(vec_t *scores, int count, float softcap)
+{
+    const float inverse = min(1.0f / softcap, FLT_MAX);
+    for (int n = 0; n < count * CLA_VECTORS; n++)
+        scores[n] = softcap * vec_tanh(scores[n] * inverse);
+}
+#endif
+
+#if CLA_ALIBI || CLA_RELATIVE
+APART static void add_position_bias(vec_t *scores, const struct rows *rows, int j0, int count, CLA_SEMANTICS_PARAMS)
+{
+    for (int v = 0; v < CLA_VECTORS; v++) {
+        const int *head = rows->head + v * CLA_LANES;
+        const int *position = rows->position + v * CLA_LANES;
+#if CLA_ALIBI
+        float slopes[CLA_LANES];
+        for (int n = 0; n < CLA_LANES; n++)
+            slopes[n] = alibi_slopes[alibi_view.x + head[n]];
+        const vec_t slope = vec_load(slopes);
+        const ivec_t distance = ivec_load(position) - j0;
+        for (int k = 0; k < count; k++)
+            scores[k * CLA_VECTORS + v] -= slope * fabs(to_vec(distance - k));
+#endif
+#if CLA_RELATIVE
+        int in_line = 1; /* one head's rows, one after the other: from key to key the biases move on by a lane */
+        for (int n = 1; n < CLA_LANES; n++)
+            in_line &= head[n] == head[0] && position[n] == position[0] + n;
+        if (in_line) {
+            float line[64 + CLA_LANES];
+            const int last = j0 + count - 1;
+            for (int n = 0; n < count + CLA_LANES - 1; n++)
+                line[n] = relative_bias_at(head[0], last - position[0] - n, CLA_SEMANTICS);
+            for (int k = 0; k < count; k++)
+                scores[k * CLA_VECTORS + v] += vec_load(line + count - 1 - k);
+        } else {
+            for (int k = 0; k < count; k++) {
+                float lane[CLA_LANES];
+                for (int n = 0; n < CLA_LANES; n++)
+                    lane[n] = relative_bias_at(head[n], j0 + k - position[n], CLA_SEMANTICS);
+                scores[k * CLA_VECTORS + v] += vec_load(lane);
+            }
+        }
+#endif
+    }
+}
+#endif
