@@ -18,8 +18,8 @@
  * For each tile of keys that some row sees: scores in blocks of CLA_BLOCK keys x CLA_VECTORS, the dims innermost; then the
  * weights; then out in blocks of CLA_BLOCK dims x CLA_VECTORS, the keys innermost. A block's sums stay in registers. `out`
  * is rescaled only where a maximum has grown by more than 8 in powers of two since the last time: the weights then stay below
- * 2^8, and most tiles skip the rescaling. Keys and values in f16 or bf16, or in pages, are first copied to a tile of floats in
- * private memory.
+ * 2^8, and most tiles skip the rescaling. Keys and values in f16 or bf16, or in pages, are copied to floats in private memory:
+ * CLA_BLOCK keys, or COLUMNS columns of the values, at a time, which the nearest cache holds until they are used.
  *
  * Scores are in powers of two, log2(e) being folded into the scale, unless softcap, a sink or something that is added needs their
  * natural value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
@@ -39,8 +39,7 @@
  *   CLA_PACK, CLA_SPLIT           0 or 1
  *
  * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for an additive mask,
- * 4 ROWS CLA_KEYS, for copied keys and values
- * 4 CLA_KEYS (CLA_HEAD_DIM + CLA_VALUE_DIM).
+ * 4 ROWS CLA_KEYS, for copied keys and values 4 (CLA_BLOCK CLA_HEAD_DIM + CLA_KEYS COLUMNS).
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_KEYS) || !defined(CLA_LSE) ||                     \
     !defined(CLA_PACK) || !defined(CLA_SPLIT)
@@ -73,27 +72,36 @@
 #define SPLIT_PARAMS
 #endif
 
-/* tile[count][dim] as floats. */
-#define DEFINE_COPY(name, dim)                                                                                         \
-    static void copy_##name##s(float *tile, __global const name##_t *from, long4 view, const struct batch *batch, int g,      \
-                               int j0, int count, CLA_PLACES_PARAMS)                                                   \
+/* What is copied at a time: rows of so many floats of keys, so many columns of the values. */
+#define KEY_STRIDE WHOLE_VECTORS(CLA_HEAD_DIM)
+#define COLUMNS    16
+
+/* tile[count][stride] = `width` elements, at most the stride, of `count` rows as floats, row k from at[k] on. */
+#define DEFINE_COPY(name)                                                                                              \
+    APART static void copy_##name##s(vec_t *tile, int stride, __global const name##_t *from, const long *at, int count,        \
+                                     int width)                                                                        \
     {                                                                                                                  \
-        for (int k = 0; k < count; k++, tile += dim) {                                                                 \
-            const long at = name##_row(view, batch, g, j0 + k, CLA_PLACES);                                            \
-            int d = 0;                                                                                                 \
-            for (; d + 16 <= dim; d += 16)                                                                             \
-                vstore16(load16_##name(from, at + d), 0, tile + d);                                                    \
-            for (; d < dim; d++)                                                                                       \
-                tile[d] = load_##name(from, at + d);                                                                   \
+        for (int k = 0; k < count; k++) {                                                                              \
+            for (int d = 0; d < width; d += CLA_LANES)                                                                 \
+                tile[(k * stride + d) / CLA_LANES] = load_some_##name(from + at[k] + d, width - d);                    \
         }                                                                                                              \
     }
 
 #if COPY_KEYS
-DEFINE_COPY(key, CLA_HEAD_DIM)
+DEFINE_COPY(key)
 #endif
 #if COPY_VALUES
-DEFINE_COPY(value, CLA_VALUE_DIM)
+DEFINE_COPY(value)
 #endif
+
+/* scores[count][CLA_VECTORS] = keys . queries; most[CLA_VECTORS], unless NULL, is raised to the largest. */
+static inline void score_keys(vec_t *scores, const vec_t *turned_query, KEY_SPACE const float *keys, long stride, int count,
+                              vec_t *most)
+{
+    for (int d = 0; d < CLA_HEAD_DIM; d += RUN)
+        dot_keys(scores, turned_query + d * CLA_VECTORS, keys + d, stride, min(RUN, CLA_HEAD_DIM - d), count, d > 0,
+                 d + RUN >= CLA_HEAD_DIM ? most : NULL);
+}
 
 /* Raises most[CLA_VECTORS] to the largest of scores[count][CLA_VECTORS]. */
 APART static void raise(vec_t *most, const vec_t *scores, int count)
@@ -133,8 +141,8 @@ APART static void follow(vec_t *largest, const vec_t *most, vec_t *sum, vec_t *o
 }
 
 /* Makes weights of scores[count][CLA_VECTORS], adds them to `sum`, and asks for the values meanwhile. */
-APART static void weigh(vec_t *scores, int count, const vec_t *largest, vec_t *sum, VALUE_SPACE const float *values,
-                        long value_stride)
+APART static void weigh(vec_t *scores, int count, const vec_t *largest, vec_t *sum,
+                        __global const value_t *values, long value_stride)
 {
     vec_t base[CLA_VECTORS], tile_sum[CLA_VECTORS]; /* in registers */
 #pragma unroll
@@ -143,10 +151,8 @@ APART static void weigh(vec_t *scores, int count, const vec_t *largest, vec_t *s
         tile_sum[v] = (vec_t)(0.0f);
     }
     for (int k = 0; k < count; k++) {
-#if !COPY_VALUES
-        for (int d = 0; d < CLA_VALUE_DIM; d += 16)
+        for (int d = 0; d < CLA_VALUE_DIM; d += 64 / (int)sizeof(value_t))
             prefetch_line(values + k * value_stride + d);
-#endif
 #pragma unroll
         for (int v = 0; v < CLA_VECTORS; v++) {
             const vec_t p = vec_exp2((scores[k * CLA_VECTORS + v] - base[v]) * (BASE_2 ? 1.0f : LOG2E));
@@ -173,10 +179,13 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     uint kept[2 * ROWS];
     vec_t added[CLA_MASK == 2 ? CLA_KEYS * CLA_VECTORS : 1];
 #if COPY_KEYS
-    float key_tile[CLA_KEYS * CLA_HEAD_DIM];
+    vec_t key_tile[CLA_BLOCK * KEY_STRIDE / CLA_LANES];
 #endif
 #if COPY_VALUES
-    float value_tile[CLA_KEYS * CLA_VALUE_DIM];
+    vec_t value_tile[CLA_KEYS * COLUMNS / CLA_LANES];
+#endif
+#if COPY_KEYS || COPY_VALUES
+    long row_at[CLA_KEYS];
 #endif
 
     uint group = (uint)get_group_id(0);
@@ -241,21 +250,22 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         if (seen == 0)
             continue;
 
-#if COPY_KEYS
-        copy_keys(key_tile, key, key_view, &batch, g, j0, count, CLA_PLACES);
-        const float *keys = key_tile;
-        const long key_stride = CLA_HEAD_DIM;
-#else
-        __global const float *keys = key + key_row(key_view, &batch, g, j0, CLA_PLACES);
-        const long key_stride = key_view.w;
-#endif
         vec_t most[CLA_VECTORS];
         for (int v = 0; v < CLA_VECTORS; v++)
             most[v] = largest[v];
         const int final = REFINED ? 0 : !cut;
-        for (int d = 0; d < CLA_HEAD_DIM; d += RUN)
-            dot_keys(weights, turned_query + d * CLA_VECTORS, keys + d, key_stride, min(RUN, CLA_HEAD_DIM - d), count, d > 0,
-                     final && d + RUN >= CLA_HEAD_DIM ? most : NULL);
+#if COPY_KEYS
+        for (int k = 0; k < count; k++)
+            row_at[k] = key_row(key_view, &batch, g, j0 + k, CLA_PLACES);
+        for (int k = 0; k < count; k += CLA_BLOCK) {
+            const int block = min(CLA_BLOCK, count - k);
+            copy_keys(key_tile, KEY_STRIDE, key, row_at + k, block, CLA_HEAD_DIM);
+            score_keys(weights + k * CLA_VECTORS, turned_query, (const float *)key_tile, KEY_STRIDE, block, final ? most : NULL);
+        }
+#else
+        score_keys(weights, turned_query, key + key_row(key_view, &batch, g, j0, CLA_PLACES), key_view.w, count,
+                   final ? most : NULL);
+#endif
 #if CLA_SOFTCAP
         cap_scores(weights, count, softcap);
 #endif
@@ -268,24 +278,30 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 #endif
         if (cut)
             cut_scores(weights, kept, count);
-#if COPY_VALUES
-        copy_values(value_tile, value, value_view, &batch, g, j0, count, CLA_PLACES);
-        const float *values = value_tile;
-        const long value_stride = CLA_VALUE_DIM;
-#else
-        __global const float *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
-        const long value_stride = value_view.w;
-#endif
         if (!final)
             raise(most, weights, count);
         follow(largest, most, sum, out);
-        weigh(weights, count, largest, sum, values, value_stride);
+        __global const value_t *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
+        weigh(weights, count, largest, sum, values, value_view.w);
+#if COPY_VALUES
+        for (int k = 0; k < count; k++)
+            row_at[k] = value_row(value_view, &batch, g, j0 + k, CLA_PLACES);
+#endif
         /* In runs of keys that some row sees: those that none sees must not reach a product, not even multiplied by 0. */
         for (int k = 0, run; k < count; k += run + 1) {
             const ulong hidden = ~(seen >> k);
             run = min(count - k, (int)popcount((hidden - 1) & ~hidden));
+            const vec_t *run_weights = weights + k * CLA_VECTORS;
+#if COPY_VALUES
+            for (int d = 0; run > 0 && d < CLA_VALUE_DIM; d += COLUMNS) {
+                const int width = min(COLUMNS, CLA_VALUE_DIM - d);
+                copy_values(value_tile, COLUMNS, value + d, row_at + k, run, width);
+                add_values(out + d * CLA_VECTORS, run_weights, (const float *)value_tile, COLUMNS, run, width);
+            }
+#else
             if (run > 0)
-                add_values(out, weights + k * CLA_VECTORS, values + k * value_stride, value_stride, run, CLA_VALUE_DIM);
+                add_values(out, run_weights, values + k * value_view.w, value_view.w, run, CLA_VALUE_DIM);
+#endif
         }
     }
 
