@@ -1,30 +1,78 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Flash attention for few queries on devices with wide vectors: cl/flash_vector.cl with the rows of all query heads of
- * a key/value head together, and the keys split over work-groups where there would be too few of them (Dao et al. 2023,
- * "Flash-Decoding"). One launch, and one more that merges the parts.
+ * Attention of few queries with head dims in the lanes of wide vectors: cl/split_kv_vector.cl. The query heads of a
+ * key/value head share a work-group, and the keys are split over work-groups where there would be too few of them (Dao
+ * et al. 2023, "Flash-Decoding"). One launch, and one more that merges the parts.
  */
 #include "ops/attention/registry.h"
 #include "util/size.h"
+
+enum { TILE_BYTES = 16384, LEAST_KEYS = 32, MOST_KEYS = 256 };
 
 static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
 {
     return cla_packed_rows_fit(problem, reason) && cla_flash_vector_accepts(problem, device, reason);
 }
 
+/*
+ * Keys a tile. While its keys are read its values are fetched, and both are to stay in a first-level cache of 32 KiB or
+ * more; fewer keys than 32 would leave much of the time to what is done once a tile.
+ */
+static int64_t tile_keys(const struct cla_problem *problem)
+{
+    const int64_t key_bytes = problem->head_dim * (problem->tensor[CLA_KEY].dtype == CLATTN_F32 ? 4 : 2);
+    int64_t keys = LEAST_KEYS;
+    while (keys < MOST_KEYS && 2 * keys * key_bytes <= TILE_BYTES)
+        keys *= 2;
+    return keys;
+}
+
+/* The widest vectors that the device has and that both dims fill. */
+static int lanes_for(const struct cla_problem *problem, const struct cla_device *device)
+{
+    const int64_t most = cla_min((int64_t)device->vector_lanes, cla_min(problem->head_dim, problem->value_dim));
+    int lanes = 4;
+    while (lanes < 16 && 2 * lanes <= most)
+        lanes *= 2;
+    return lanes;
+}
+
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
-    const int64_t rows = cla_heads_per_kv(&plan->problem) * plan->problem.q_len;
-    struct cla_vector_block block = {4, 1, 8};
-    while (block.lanes < rows && 2 * block.lanes <= (int)plan->context->device.vector_lanes && block.lanes < 16)
-        block.lanes *= 2;
-    if (block.lanes == 8 && rows > 8) { /* 16 registers hold 4 x 2 sums, or 8 x 1 */
-        block.vectors = 2;
-        block.block = 4;
-    } else {
-        block.vectors = (int)cla_min(3, cla_ceil_div(rows, block.lanes));
-    }
-    return cla_add_flash_vector(plan, &block, true, name, error);
+    const struct cla_problem *problem = &plan->problem;
+    const int64_t packed = cla_heads_per_kv(problem);
+    const int64_t heads = problem->batch * problem->q_heads / packed;
+    const int64_t keys = tile_keys(problem);
+    const struct cla_vector_block block = {lanes_for(problem, &plan->context->device), 1, 1};
+    int64_t rows = 1;
+    while (rows < packed * problem->q_len && rows < block.lanes)
+        rows *= 2;
+    const struct cla_split split = cla_split_keys(plan, heads * cla_ceil_div(packed * problem->q_len, rows), keys);
+
+    struct cla_problem written = *problem; /* by the kernel, as far as its options tell */
+    if (split.keys != 0)
+        written.tensor[CLA_OUTPUT].dtype = CLATTN_F32;
+    struct cla_text options = {0};
+    struct cla_step *step = NULL;
+    cla_common_options(&options, &written, CLA_USES_ALL, NULL, &block);
+    cla_flash_options(&options, problem);
+    cla_option(&options, "CLA_ROWS", rows);
+    cla_option(&options, "CLA_KEYS", keys);
+    cla_option(&options, "CLA_SPLIT", split.keys != 0);
+    clattn_status status =
+        cla_plan_add_step(plan, "split_kv_vector.cl", options.data, "split_kv_vector", 1, &step, error);
+    cla_text_free(&options);
+    if (status != CLATTN_SUCCESS)
+        return status;
+    cla_flash_args(step, problem, &split);
+    step->heads = heads;
+    step->packed_heads = packed;
+    step->rows = problem->q_len;
+    step->tile_rows = rows;
+    cla_text_add(name, "q%lldk%lld", (long long)rows, (long long)keys);
+    if (split.keys != 0)
+        cla_text_add(name, "s%lld", (long long)split.keys);
+    return cla_add_split_merge(plan, &split, error);
 }
 
 const struct cla_variant cla_attention_split_kv_vector = {"split_kv_vector", accepts, add_steps};
