@@ -98,15 +98,24 @@ static void check(struct form *form, clattn_plan *plan, struct test_case *c)
 
 /* ---- tiles and the lengths around them ------------------------------------------------------------------------ */
 
+/* Queries for which variants take their largest tile, and few, for which those that pack rows take another. */
+enum { MANY = 129, FEW = 3 };
+
 struct tile {
     int rows;
     int keys;
-    int part; /* keys that a work-group of a split problem takes; 0: not split */
+    int part;    /* keys that a work-group of a split problem takes; 0: not split */
+    int queries; /* the most of a plan with this tile */
 };
 
-static struct tile tile_of(const clattn_plan *plan)
+static struct tile tile_of(const clattn_plan *plan, int queries)
 {
-    return (struct tile){form_tile(plan, 'q', 16), form_tile(plan, 'k', 64), form_tile(plan, 's', 0)};
+    const int rows = form_tile(plan, 'q', 16);
+
+    return (struct tile){.rows = rows < queries ? rows : queries,
+                         .keys = form_tile(plan, 'k', 64),
+                         .part = form_tile(plan, 's', 0),
+                         .queries = queries < MANY ? queries : 2 * rows + 1};
 }
 
 static struct sizes key_lengths(const struct tile *tile, int most)
@@ -130,32 +139,32 @@ static struct sizes row_lengths(const struct tile *tile, int most)
     return lengths;
 }
 
-/* The tile for many queries and keys; rows are 0 where there is no such plan. */
-static struct tile tile_for_many(const struct form *form, const char *format)
+/* The tile of a plan with so many queries. False where there is none, or it is the same one as with many. */
+static bool find_tile(const struct form *form, const char *format, int queries, struct tile *tile)
 {
     struct test_case c;
-    clattn_plan *plan = make_plan(form, &c, format, 129, 129, 16, 16);
-    struct tile tile = {.rows = 0};
+    clattn_plan *plan = make_plan(form, &c, format, queries, MANY, 16, 16);
+    clattn_plan *many = queries < MANY ? make_plan(form, &c, format, MANY, MANY, 16, 16) : NULL;
+    bool found = plan != NULL && (many == NULL || !form_is_same(plan, many));
 
-    if (plan != NULL)
-        tile = tile_of(plan);
+    if (found)
+        *tile = tile_of(plan, queries);
+    clattn_plan_release(many);
     clattn_plan_release(plan);
-    return tile;
+    return found;
 }
 
 /* ---- scenes --------------------------------------------------------------------------------------------------- */
 
-static void scene_lengths(struct form *form, const char *format)
+static void scene_lengths(struct form *form, const char *format, const struct tile *tile)
 {
-    const struct tile tile = tile_for_many(form, format);
     struct test_case c;
-    clattn_plan *plan = tile.rows > 0 ? make_plan(form, &c, format, 2 * tile.rows + 1, 2 * tile.keys + 1) : NULL;
+    clattn_plan *plan = make_plan(form, &c, format, tile->queries, 2 * tile->keys + 1);
 
     if (plan == NULL)
         return;
-    const struct tile found = tile_of(plan);
-    const struct sizes rows = row_lengths(&found, 2 * tile.rows + 1);
-    const struct sizes keys = key_lengths(&found, 2 * tile.keys + 1);
+    const struct sizes rows = row_lengths(tile, tile->queries);
+    const struct sizes keys = key_lengths(tile, 2 * tile->keys + 1);
     for (int q = 0; q < rows.count; ++q)
         for (int k = 0; k < keys.count; ++k) {
             c.q_len = rows.at[q];
@@ -169,10 +178,11 @@ static void scene_lengths(struct form *form, const char *format)
  * Up to 17 rows of a key/value head, in one head of queries or in several of one query each, and keys around the
  * numbers from which they are split.
  */
-static void scene_rows(struct form *form, const char *format)
+static void scene_rows(struct form *form, const char *format, const struct tile *tile)
 {
     static const int most_keys[] = {255, 256, 257, 511, 512, 513, 769};
 
+    (void)tile;
     for (int n = 0; n < 34; ++n) {
         const int rows = n / 2 + 1;
         const int most = most_keys[n % (int)(sizeof most_keys / sizeof *most_keys)];
@@ -182,8 +192,8 @@ static void scene_rows(struct form *form, const char *format)
                                        : make_plan(form, &c, format, rows / 3, 3, most);
         if (plan == NULL)
             continue;
-        const struct tile tile = tile_of(plan);
-        const struct sizes keys = key_lengths(&tile, most);
+        const struct tile found = tile_of(plan, rows);
+        const struct sizes keys = key_lengths(&found, most);
         for (int k = n % 2; k < keys.count; k += 2) {
             c.kv_len = keys.at[k];
             check(form, plan, &c);
@@ -201,30 +211,30 @@ static void scene_rows(struct form *form, const char *format)
  * fall before, on and behind an edge of a tile of keys in turn; or which ends before the keys, or begins behind them.
  * Lengths end there too.
  */
-static void scene_band(struct form *form, const char *format)
+static void scene_band(struct form *form, const char *format, const struct tile *tile)
 {
-    const struct tile tile = tile_for_many(form, format);
-    const int windows[][2] = {{0, 0}, {-1, 0}, {tile.keys - 1, 0}, {2, tile.keys}, {tile.rows, tile.keys / 2}};
-    const int most = 2 * tile.keys + 1;
+    const int windows[][2] = {{0, 0}, {-1, 0}, {tile->keys - 1, 0}, {2, tile->keys}, {tile->rows, tile->keys / 2}};
+    const int most = 2 * tile->keys + 1;
+    const int queries = tile->rows < tile->queries ? tile->rows + 1 : tile->queries;
 
-    for (size_t n = 0; tile.rows > 0 && n < sizeof windows / sizeof *windows; ++n) {
+    for (size_t n = 0; n < sizeof windows / sizeof *windows; ++n) {
         const int left = windows[n][0];
         const int right = windows[n][1];
         struct test_case c;
-        clattn_plan *plan = make_plan(form, &c, format, tile.rows + 1, most, left, right);
+        clattn_plan *plan = make_plan(form, &c, format, queries, most, left, right);
         if (plan == NULL)
             return;
-        const int edges[] = {left, 1 - tile.rows + left, -right - 1, -tile.rows - right};
+        const int edges[] = {left, 1 - tile->rows + left, -right - 1, -tile->rows - right};
         struct sizes offsets = {.count = 0};
         for (int edge = 0; edge < 4; ++edge)
             for (int by = -1; by <= 1 && (left >= 0 || edge > 1); ++by)
-                sizes_add(&offsets, tile.keys + edges[edge] + by, -10000, 10000);
+                sizes_add(&offsets, tile->keys + edges[edge] + by, -10000, 10000);
         sizes_add(&offsets, -right - 1, -10000, 10000);
-        sizes_add(&offsets, -tile.rows - right - 2, -10000, 10000);
+        sizes_add(&offsets, -tile->rows - right - 2, -10000, 10000);
         sizes_add(&offsets, most + left, -10000, 10000);
         for (int o = 0; o < offsets.count; ++o) {
             c.offset = offsets.at[o];
-            c.lengths[1] = tile.keys + o % 3 - 1;
+            c.lengths[1] = tile->keys + o % 3 - 1;
             check(form, plan, &c);
         }
         clattn_plan_release(plan);
@@ -232,13 +242,12 @@ static void scene_band(struct form *form, const char *format)
 }
 
 /* Packed sequences that end before, on and behind edges of tiles. */
-static void scene_sequences(struct form *form, const char *format)
+static void scene_sequences(struct form *form, const char *format, const struct tile *tile)
 {
-    const struct tile tile = tile_for_many(form, format);
-    const int rows[] = {tile.rows - 1, tile.rows, tile.rows + 1, 1, 0, 2 * tile.rows + 1};
-    const int keys[] = {tile.keys, 2 * tile.keys + 1, 1, tile.keys - 1, tile.keys + 1};
+    const int rows[] = {tile->rows - 1, tile->rows, tile->rows + 1, 1, 0, tile->queries};
+    const int keys[] = {tile->keys, 2 * tile->keys + 1, 1, tile->keys - 1, tile->keys + 1};
     struct test_case c;
-    clattn_plan *plan = tile.rows > 0 ? make_plan(form, &c, format, 2 * tile.rows + 1, 2 * tile.keys + 1) : NULL;
+    clattn_plan *plan = make_plan(form, &c, format, tile->queries, 2 * tile->keys + 1);
 
     for (int n = 0; plan != NULL && n < 10; ++n) {
         c.q_rows.total = c.kv_rows.total = 0;
@@ -252,19 +261,18 @@ static void scene_sequences(struct form *form, const char *format)
 }
 
 /* Pages around the size of a tile and below; of some, the keys are not there. */
-static void scene_pages(struct form *form, const char *format)
+static void scene_pages(struct form *form, const char *format, const struct tile *tile)
 {
-    const struct tile tile = tile_for_many(form, format);
-    const int pages[] = {5, 16, tile.keys - 1, tile.keys, tile.keys + 1};
+    const int pages[] = {5, 16, tile->keys - 1, tile->keys, tile->keys + 1};
 
-    for (int n = 0; tile.rows > 0 && n < 5; ++n) {
+    for (int n = 0; n < 5; ++n) {
         struct test_case c;
-        clattn_plan *plan = make_plan(form, &c, format, tile.rows + 1, 2 * tile.keys + 1, pages[n]);
+        clattn_plan *plan = make_plan(form, &c, format, tile->queries, 2 * tile->keys + 1, pages[n]);
         if (plan == NULL)
             return;
         for (int by = -1; by <= 1; ++by) {
-            c.lengths[0] = tile.keys + by;
-            c.lengths[1] = 2 * tile.keys + by;
+            c.lengths[0] = tile->keys + by;
+            c.lengths[1] = 2 * tile->keys + by;
             c.whole_pool = by == 0;
             check(form, plan, &c);
         }
@@ -273,14 +281,13 @@ static void scene_pages(struct form *form, const char *format)
 }
 
 /* A circle that wraps before, on and behind the edge of a tile. */
-static void scene_circle(struct form *form, const char *format)
+static void scene_circle(struct form *form, const char *format, const struct tile *tile)
 {
-    const struct tile tile = tile_for_many(form, format);
     struct test_case c;
-    clattn_plan *plan = tile.rows > 0 ? make_plan(form, &c, format, tile.rows + 1, 2 * tile.keys + 1) : NULL;
+    clattn_plan *plan = make_plan(form, &c, format, tile->queries, 2 * tile->keys + 1);
 
     for (int by = -1; plan != NULL && by <= 1; ++by) {
-        c.lengths[0] = 3 * c.kv_len - tile.keys + by;
+        c.lengths[0] = 3 * c.kv_len - tile->keys + by;
         c.lengths[1] = c.kv_len + by;
         check(form, plan, &c);
     }
@@ -288,17 +295,19 @@ static void scene_circle(struct form *form, const char *format)
 }
 
 /* Head dims around widths of vectors, of register blocks and of runs that are summed in order. */
-static void scene_dims(struct form *form, const char *format)
+static void scene_dims(struct form *form, const char *format, const struct tile *tile)
 {
     static const int dims[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 80, 96, 127, 128, 129};
     static const char *const types[] = {"f32", "f16", "f32-bf16-f16-f32"};
     enum { COUNT = sizeof dims / sizeof *dims };
 
+    (void)tile;
     for (int n = 0; n < COUNT; ++n) {
         struct test_case c;
         if (form->lanes != 0 && form->lanes != 4U << n % 3)
-            continue; /* by turns: each form is a program to compile */
-        clattn_plan *plan = make_plan(form, &c, format, dims[n], dims[(5 * n + 7) % COUNT], types[n % 3]);
+            continue; /* by turns, as many queries and few: each is a program to compile */
+        clattn_plan *plan =
+            make_plan(form, &c, format, n % 2 ? FEW : 20, dims[n], dims[(5 * n + 7) % COUNT], types[n % 3]);
         if (plan != NULL)
             check(form, plan, &c);
         clattn_plan_release(plan);
@@ -307,18 +316,29 @@ static void scene_dims(struct form *form, const char *format)
 
 static const struct {
     const char *name;
-    void (*scene)(struct form *form, const char *format);
+    void (*scene)(struct form *form, const char *format, const struct tile *tile);
     const char *format;
+    bool once; /* sees to few queries itself */
 } scenes[] = {
-    {"lengths", scene_lengths, "b1h2g1q%dk%dd24v20:f32:lse"},
-    {"dims", scene_dims, "b1h2g1q20k70d%dv%d:%s:lse"},
-    {"rows", scene_rows, "b1h%dg1q%dk%dd24v20:f32:lse"},
-    {"band", scene_band, "b2h2g1q%dk%dd12v9:f16:window=%d,%d@0:lengths:lse"},
-    {"mask", scene_band, "b2h2g1q%dk%dd9v12:f32-f32-bf16-f32:window=%d,%d@0:mask=bool:lengths:lse"},
-    {"sequences", scene_sequences, "b4h2g1q%dk%dd8:f32:causal:lse:ragged=qkv"},
-    {"pages", scene_pages, "b2h2g1q%dk%dd8:f16:causal:lengths:paged=%d"},
-    {"circle", scene_circle, "b2h2g1q%dk%dd8:f32:causal:lengths:circular"},
+    {"lengths", scene_lengths, "b1h2g1q%dk%dd24v20:f32:lse", false},
+    {"dims", scene_dims, "b1h2g1q%dk70d%dv%d:%s:lse", true},
+    {"rows", scene_rows, "b1h%dg1q%dk%dd24v20:f32:lse", true},
+    {"band", scene_band, "b2h2g1q%dk%dd12v9:f16:window=%d,%d@0:lengths:lse", false},
+    {"mask", scene_band, "b2h2g1q%dk%dd9v12:f32-f32-bf16-f32:window=%d,%d@0:mask=bool:lengths:lse", false},
+    {"sequences", scene_sequences, "b4h2g1q%dk%dd8:f32:causal:lse:ragged=qkv", false},
+    {"pages", scene_pages, "b2h2g1q%dk%dd8:f16:causal:lengths:paged=%d", false},
+    {"circle", scene_circle, "b2h2g1q%dk%dd8:f32:causal:lengths:circular", false},
 };
+
+static void run_scene(struct form *form, size_t n)
+{
+    struct tile tile = {.rows = 0};
+
+    if (scenes[n].once || find_tile(form, scenes[n].format, MANY, &tile))
+        scenes[n].scene(form, scenes[n].format, &tile);
+    if (!scenes[n].once && find_tile(form, scenes[n].format, FEW, &tile))
+        scenes[n].scene(form, scenes[n].format, &tile);
+}
 
 /* ---- all of them ---------------------------------------------------------------------------------------------- */
 
@@ -340,7 +360,7 @@ static void every_variant_at_its_edges(void **state)
                 continue;
             for (size_t l = 0; l < NUM_FORM_LANES; ++l) {
                 struct form form = {harness, clattn_attention_variant(v), form_lanes[l], 0, 0};
-                scenes[n].scene(&form, scenes[n].format);
+                run_scene(&form, n);
                 if (form.runs > 0)
                     print_message("%-16s %-10s %-8s %4d runs\n", form.variant, scenes[n].name,
                                   form_lanes_name(form_lanes[l]), form.runs);
