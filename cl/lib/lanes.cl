@@ -36,14 +36,14 @@
 /* A function of its own: inlined into one kernel, loops over register blocks compete for registers, and one spills. */
 #define APART WIDE __attribute__((noinline))
 
-/* Asks for the cache line at p: on CPUs OpenCL's own prefetch() does nothing. */
-#if defined(__has_builtin)
+/* Asks for the cache line at p, in global memory. On PoCL, prefetch() does nothing; Oclgrind has nothing but prefetch(). */
+#if defined(__has_builtin) && !defined(__SPIR__)
 #if __has_builtin(__builtin_prefetch)
 #define prefetch_line(p) __builtin_prefetch((const void *)(size_t)(p))
 #endif
 #endif
 #ifndef prefetch_line
-#define prefetch_line(p) (void)(p)
+#define prefetch_line(p) prefetch((__global const char *)(p), 64)
 #endif
 
 #define LOAD_VEC_0(p) vec_load(p)
