@@ -81,24 +81,22 @@ static inline uint or_lanes(uvec_t x)
 
 #if CLA_MASK == 1
 /*
- * Bit k: element k of a row of the mask is not 0, for `count` elements. A byte that is not 0 becomes 1; the product's
- * highest byte then has the ones of a long side by side, since none of its partial sums meet.
+ * Bit k: element k of a row of the mask is not 0, for `count` elements. Of 64, eight bytes are looked at in a long: one that
+ * is not 0 becomes 1, and the product's highest byte then has the eight ones side by side, since none of its partial sums meet.
  */
 static inline ulong mask_bits(__global const mask_t *row, int count)
 {
-    const ulong8 most = 0x7f7f7f7f7f7f7f7ful;
-    uchar16 part[4] = {(uchar16)(0), (uchar16)(0), (uchar16)(0), (uchar16)(0)};
     if (count == 64) {
-#pragma unroll
-        for (int n = 0; n < 4; n++)
-            part[n] = vload16(n, row);
-    } else {
-        for (int k = 0; k < count; k++)
-            ((uchar *)part)[k] = row[k];
+#define EIGHT(n) as_ulong(vload8(n, row))
+        const ulong8 bytes = (ulong8)(EIGHT(0), EIGHT(1), EIGHT(2), EIGHT(3), EIGHT(4), EIGHT(5), EIGHT(6), EIGHT(7));
+        const ulong8 most = 0x7f7f7f7f7f7f7f7ful;
+        const ulong8 ones = (((bytes & most) + most) | bytes) >> 7 & 0x0101010101010101ul;
+        return as_ulong(convert_uchar8(ones * 0x0102040810204080ul >> 56));
     }
-    const ulong8 bytes = (ulong8)(as_ulong2(part[0]), as_ulong2(part[1]), as_ulong2(part[2]), as_ulong2(part[3]));
-    const ulong8 ones = (((bytes & most) + most) | bytes) >> 7 & 0x0101010101010101ul;
-    return as_ulong(convert_uchar8(ones * 0x0102040810204080ul >> 56));
+    ulong bits = 0;
+    for (int k = 0; k < count; k++)
+        bits |= (ulong)(row[k] != 0) << k;
+    return bits;
 }
 
 /* bits[2][ROWS], as `kept`, of what the mask keeps among `count` keys. */
