@@ -18,8 +18,7 @@
  *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
  *   CLA_LSE                       1: write lse
  *
- * Local memory: 4 (CLA_TILE_KV CLA_TILE_Q + max((CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK, CLA_TILE_KV^2,
- * CLA_WIDTH CLA_TILE_Q) + CLA_TILE_KV) bytes.
+ * Local memory: 4 (CLA_TILE_KV CLA_TILE_Q + (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK) bytes.
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_LSE)
 #error "flash.cl: a parameter is not defined"
@@ -28,27 +27,38 @@
 #define LOG2E  1.44269504088896340736f
 #define PIECES ((CLA_VALUE_DIM + CLA_TILE_KV - 1) / CLA_TILE_KV)
 
-/* Sums that fit the registers are kept there, which takes constant indices; more of them only make long code. */
-#if PIECES <= 4
-#define UNROLL_PIECES _Pragma("unroll")
+/*
+ * do(0), do(1) .. do(PIECES - 1). Sums that fit the registers are kept there, which takes constant indices, for some compilers
+ * from the start; more of them only make long code.
+ */
+#if PIECES > 4
+#define EACH_PIECE(do)                                                                                                 \
+    for (int piece = 0; piece < PIECES; piece++) {                                                                     \
+        do(piece)                                                                                                      \
+    }
+#elif PIECES == 4
+#define EACH_PIECE(do) do(0) do(1) do(2) do(3)
+#elif PIECES == 3
+#define EACH_PIECE(do) do(0) do(1) do(2)
+#elif PIECES == 2
+#define EACH_PIECE(do) do(0) do(1)
 #else
-#define UNROLL_PIECES
+#define EACH_PIECE(do) do(0)
 #endif
 
-/* Scratch of a group: tiles of Q and K, then row maxima, then a tile of V, never two of them at a time. */
-#define CLA_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define SCRATCH                                                                                                        \
-    CLA_MAX((CLA_TILE_Q + CLA_TILE_KV) * CLA_CHUNK, CLA_MAX(CLA_TILE_KV * CLA_TILE_KV, CLA_WIDTH * CLA_TILE_Q))
+/* Scratch of a group: pieces of Q and K, then row maxima and, behind them, which keys are seen, then a piece of V. */
+#define SCRATCH ((CLA_HEIGHT + CLA_WIDTH) * CLA_CHUNK)
+#define SEEN    (CLA_WIDTH * CLA_CHUNK)
 
 /* One float4 of `mine` a row block from every work-item of the row, merged by the maximum or by the sum. */
 #define CLA_DEFINE_ACROSS_ROW(name, merge)                                                                             \
-    static inline float4 across_row_##name(float4 mine, __local float *scratch, int x, int y)                          \
+    static inline float4 across_row_##name(float4 mine, __local float4 *scratch, int x, int y)                         \
     {                                                                                                                  \
-        vstore4(mine, 0, scratch + x * CLA_TILE_Q + 4 * y);                                                            \
+        scratch[x * CLA_HEIGHT + y] = mine;                                                                            \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        float4 all = vload4(0, scratch + 4 * y);                                                                       \
+        float4 all = scratch[y];                                                                                       \
         for (int other = 1; other < CLA_WIDTH; other++) {                                                              \
-            const float4 theirs = vload4(0, scratch + other * CLA_TILE_Q + 4 * y);                                     \
+            const float4 theirs = scratch[other * CLA_HEIGHT + y];                                                     \
             all = merge;                                                                                               \
         }                                                                                                              \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
@@ -58,20 +68,38 @@
 CLA_DEFINE_ACROSS_ROW(max, fmax(all, theirs))
 CLA_DEFINE_ACROSS_ROW(sum, all + theirs)
 
-/* Scores of one key against this work-item's four rows: bias added, excluded ones -inf. Notes in `seen` who is seen. */
-static inline float4 finish_scores(float4 s, int cut, const struct batch *batch, int h, int i, int j, const int2 visible[4],
-                                   __local int *seen, CLA_SEMANTICS_PARAMS)
+/*
+ * Which of this work-item's pairs of row i + r and key j + c are seen: bit 4 r + c. One row at a time: what all of them need
+ * at once, compilers keep in registers for the whole of the kernel.
+ */
+static inline uint pairs_seen(const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
 {
-    float row[4] = {s.x, s.y, s.z, s.w};
-    int any = 0;
+    uint pairs = 0;
+#pragma unroll 1
     for (int r = 0; r < 4; r++) {
-        const int kept = !cut || keep(batch, h, i + r, j, visible[r], CLA_SEMANTICS);
-        row[r] = kept ? row[r] + bias(batch, h, i + r, j, CLA_SEMANTICS) : -INFINITY;
-        any |= kept;
+        const int2 visible = visible_keys(batch, i + r, CLA_SEMANTICS);
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            pairs |= keep(batch, h, i + r, j + c, visible, CLA_SEMANTICS) ? 1u << (4 * r + c) : 0;
     }
-    if (cut && any)
-        atomic_or(seen, 1);
-    return (float4)(row[0], row[1], row[2], row[3]);
+    return pairs;
+}
+
+/* A score as it enters the softmax. */
+static inline float finish_score(float s, uint seen, const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+    return seen != 0 ? s + bias(batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
+}
+
+/* The scores of key j and the rows from i on, of which `seen` has every fourth bit. */
+static inline float4 finish_scores(float4 s, uint seen, const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+    s = capped(scale * s);
+    s.x = finish_score(s.x, seen & 1, batch, h, i, j, CLA_SEMANTICS);
+    s.y = finish_score(s.y, seen & 0x10, batch, h, i + 1, j, CLA_SEMANTICS);
+    s.z = finish_score(s.z, seen & 0x100, batch, h, i + 2, j, CLA_SEMANTICS);
+    s.w = finish_score(s.w, seen & 0x1000, batch, h, i + 3, j, CLA_SEMANTICS);
+    return s;
 }
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
@@ -79,9 +107,8 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
       __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
       __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS)
 {
-    __local float weights[CLA_TILE_KV * CLA_TILE_Q];
-    __local float scratch[SCRATCH];
-    __local int seen[CLA_TILE_KV];
+    __local float4 weights[CLA_TILE_KV * CLA_HEIGHT];
+    __local float4 scratch[SCRATCH];
 
     const int item = (int)get_local_id(0);
     const uint2 place = divide((uint)item, CLA_WIDTH);
@@ -102,17 +129,10 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     const int2 last = visible_keys(&batch, max(i0, min(i0 + CLA_TILE_Q, batch.q_len) - 1), CLA_SEMANTICS);
     const int2 some = i0 < batch.q_len ? visible_to_some(first, last) : (int2)(0);
     const int2 all = visible_to_all(first, last);
-    int2 visible[4];
-    for (int r = 0; r < 4; r++)
-        visible[r] = visible_keys(&batch, i + r, CLA_SEMANTICS);
 
-    float4 out[PIECES][4];
-    UNROLL_PIECES
-    for (int piece = 0; piece < PIECES; piece++) {
-#pragma unroll
-        for (int c = 0; c < 4; c++)
-            out[piece][c] = (float4)(0.0f);
-    }
+    struct block out[PIECES];
+#define CLEAR(piece) block_clear(&out[piece]);
+    EACH_PIECE(CLEAR)
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
 #if CLA_SINKS
     float4 largest = (float4)(sink(h, CLA_SEMANTICS));
@@ -124,74 +144,85 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
 
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
         const int cut = classify(&batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL;
-        for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
-            seen[j] = 0;
-
-        float4 s[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+        struct block s;
+        block_clear(&s);
         for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += CLA_CHUNK) {
-            __local float *rows = scratch;
-            __local float *columns = scratch + CLA_CHUNK * CLA_TILE_Q;
+            __local float4 *rows = scratch;
+            __local float4 *columns = scratch + CLA_CHUNK * CLA_HEIGHT;
             stage_query(rows, query, query_view, &batch, h, i0, batch.q_len, d0, CLA_HEAD_DIM, item, CLA_PLACES);
             stage_key(columns, key, key_view, &batch, g, j0, some.y, d0, CLA_HEAD_DIM, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
+#if CLA_HEAD_DIM <= 128 /* one sum in order, whose error grows with its length, saves the registers of another */
+            block_add(&s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
+#else
+            block_product(&s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
+#endif
             barrier(CLK_LOCAL_MEM_FENCE);
         }
 
-        float4 tile_max = largest;
-        for (int c = 0; c < 4; c++) {
-            const int j = 4 * x + c;
-            s[c] = finish_scores(capped(scale * s[c]), cut, &batch, h, i, j0 + j, visible, &seen[j], CLA_SEMANTICS);
-            tile_max = fmax(tile_max, s[c]);
-        }
+        const int j = j0 + 4 * x;
+        const uint pairs = cut ? pairs_seen(&batch, h, i, j, CLA_SEMANTICS) : 0xffff;
+#if CLA_HIDDEN_KEYS
+        __local uint *seen = (__local uint *)(scratch + SEEN); /* bit n of the m-th: key 32 m + n of the tile */
+        if (item < (CLA_TILE_KV + 31) / 32)
+            seen[item] = 0;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        atomic_or(&seen[x >> 3], ((pairs | pairs >> 4 | pairs >> 8 | pairs >> 12) & 0xf) << 4 * (x & 7));
+#endif
+        s.c0 = finish_scores(s.c0, pairs, &batch, h, i, j, CLA_SEMANTICS);
+        s.c1 = finish_scores(s.c1, pairs >> 1, &batch, h, i, j + 1, CLA_SEMANTICS);
+        s.c2 = finish_scores(s.c2, pairs >> 2, &batch, h, i, j + 2, CLA_SEMANTICS);
+        s.c3 = finish_scores(s.c3, pairs >> 3, &batch, h, i, j + 3, CLA_SEMANTICS);
+        float4 tile_max = fmax(largest, fmax(fmax(s.c0, s.c1), fmax(s.c2, s.c3)));
         tile_max = across_row_max(tile_max, scratch, x, y);
 
         const float4 fade = exp2((largest - tile_max) * LOG2E);
         largest = tile_max;
-        float4 tile_sum = (float4)(0.0f);
-#pragma unroll
-        for (int c = 0; c < 4; c++) {
-            const float4 p = exp2((s[c] - largest) * LOG2E);
-            tile_sum += p;
-            vstore4(p, 0, weights + (4 * x + c) * CLA_TILE_Q + 4 * y);
-        }
-        sum = sum * fade + tile_sum;
+        s.c0 = exp2((s.c0 - largest) * LOG2E);
+        s.c1 = exp2((s.c1 - largest) * LOG2E);
+        s.c2 = exp2((s.c2 - largest) * LOG2E);
+        s.c3 = exp2((s.c3 - largest) * LOG2E);
+        sum = sum * fade + ((s.c0 + s.c1) + (s.c2 + s.c3));
+        __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
+        to[0] = s.c0;
+        to[CLA_HEIGHT] = s.c1;
+        to[2 * CLA_HEIGHT] = s.c2;
+        to[3 * CLA_HEIGHT] = s.c3;
 
-        UNROLL_PIECES
-        for (int piece = 0; piece < PIECES; piece++) {
-            stage_value(scratch, value, value_view, &batch, g, j0, some.y, piece * CLA_TILE_KV, CLA_VALUE_DIM, cut, seen,
-                        item, CLA_PLACES);
-            barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-            for (int c = 0; c < 4; c++)
-                out[piece][c] *= fade;
-            block_product(out[piece], weights, scratch, CLA_TILE_KV, x, y);
-            barrier(CLK_LOCAL_MEM_FENCE);
+#define FADE(piece) block_scale(&out[piece], fade);
+        EACH_PIECE(FADE)
+#pragma unroll 1
+        for (int k0 = 0; k0 < CLA_TILE_KV; k0 += CLA_CHUNK) {
+            uint seen_keys = 0xffffffffu;
+#if CLA_HIDDEN_KEYS
+            seen_keys = seen[k0 >> 5] >> (k0 & 31);
+#endif
+#define ADD_VALUES(piece)                                                                                              \
+    stage_value(scratch, value, value_view, &batch, g, j0 + k0, some, (piece) * CLA_TILE_KV, CLA_VALUE_DIM, seen_keys, \
+                item, CLA_PLACES);                                                                                     \
+    barrier(CLK_LOCAL_MEM_FENCE);                                                                                      \
+    block_product(&out[piece], weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);                                   \
+    barrier(CLK_LOCAL_MEM_FENCE);
+            EACH_PIECE(ADD_VALUES)
         }
     }
 
     sum = across_row_sum(sum, scratch, x, y);
-    const float row_sum[4] = {sum.x, sum.y, sum.z, sum.w};
-    const float row_max[4] = {largest.x, largest.y, largest.z, largest.w};
-    UNROLL_PIECES
-    for (int r = 0; r < 4; r++) {
-        if (i + r >= batch.q_len)
-            break;
-        const float inverse = row_sum[r] == 0.0f ? 0.0f : 1.0f / row_sum[r];
-        UNROLL_PIECES
-        for (int piece = 0; piece < PIECES; piece++) {
+    const float4 inverse = sum == 0.0f ? (float4)(0.0f) : 1.0f / sum;
 #pragma unroll
-            for (int c = 0; c < 4; c++) {
-                const int column = piece * CLA_TILE_KV + 4 * x + c;
-                const float4 o = out[piece][c] * inverse;
-                if (column < CLA_VALUE_DIM)
-                    store_output(output, query_row(output_view, &batch, h, i + r) + column,
-                                 r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
-            }
+    for (int r = 0; r < 4; r++) {
+        if (i + r < batch.q_len) {
+            const long row = query_row(output_view, &batch, h, i + r);
+#define STORE(piece)                                                                                                   \
+    store4_output(output, row, (piece) * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM, block_row(&out[piece], r) * element_of(inverse, r));
+            EACH_PIECE(STORE)
         }
-#if CLA_LSE
-        if (x == 0)
-            lse[query_row(lse_view, &batch, h, i + r)] = row_max[r] + log(row_sum[r]);
-#endif
     }
+#if CLA_LSE
+    const float4 row_lse = largest + log(sum);
+    if (x == 0) {
+        for (int r = 0; r < 4 && i + r < batch.q_len; r++)
+            lse[query_row(lse_view, &batch, h, i + r)] = element_of(row_lse, r);
+    }
+#endif
 }

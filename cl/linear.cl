@@ -23,8 +23,8 @@ linear(__global const query_t *input, long4 input_view, __global const key_t *we
        __global const value_t *bias, long4 bias_view, __global output_t *output, long4 output_view, int length,
        int in_features, int out_features)
 {
-    __local float rows[CLA_CHUNK * CLA_TILE_Q];
-    __local float columns[CLA_CHUNK * CLA_TILE_KV];
+    __local float4 rows[CLA_CHUNK * CLA_HEIGHT];
+    __local float4 columns[CLA_CHUNK * CLA_WIDTH];
 
     const int item = (int)get_local_id(0);
     const uint2 place = divide((uint)item, CLA_WIDTH);
@@ -41,29 +41,26 @@ linear(__global const query_t *input, long4 input_view, __global const key_t *we
     const struct batch one = {0, length, 0, out_features, 0};
     const int depth = length == 0 ? 0 : in_features;
 
-    float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+    struct block sum;
+    block_clear(&sum);
     for (int k0 = 0; k0 < depth; k0 += CLA_CHUNK) {
         stage_query(rows, input, input_view, &batch, 0, i0, length, k0, in_features, item, length, out_features);
         stage_key(columns, weight, weight_view, &one, 0, n0, out_features, k0, in_features, item, length, out_features);
         barrier(CLK_LOCAL_MEM_FENCE);
-        block_product(sum, rows, columns, min(CLA_CHUNK, in_features - k0), x, y);
+        block_product(&sum, rows, columns, min(CLA_CHUNK, in_features - k0), x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
+#pragma unroll
     for (int r = 0; r < 4; r++) {
         const int i = i0 + 4 * y + r;
         if (i >= length)
             break;
-        for (int c = 0; c < 4; c++) {
-            const int n = n0 + 4 * x + c;
-            if (n >= out_features)
-                break;
-            const float4 column = sum[c];
-            float o = r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w;
+        const int n = n0 + 4 * x;
+        float4 row = block_row(&sum, r);
 #if CLA_ADD_BIAS
-            o += load_value(bias, bias_view.x + n);
+        row += fetch4_value(bias, bias_view.x, n, out_features);
 #endif
-            store_output(output, view_row(output_view, b, 0, i) + n, o);
-        }
+        store4_output(output, view_row(output_view, b, 0, i), n, out_features, row);
     }
 }

@@ -19,8 +19,8 @@ __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 scores(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
        __global float *scores, long4 scores_view, int q_heads, int heads_per_kv, int head_dim, int4 slice, CLA_SEMANTICS_PARAMS)
 {
-    __local float rows[CLA_CHUNK * CLA_TILE_Q];
-    __local float columns[CLA_CHUNK * CLA_TILE_KV];
+    __local float4 rows[CLA_CHUNK * CLA_HEIGHT];
+    __local float4 columns[CLA_CHUNK * CLA_WIDTH];
 
     const int item = (int)get_local_id(0);
     const uint2 place = divide((uint)item, CLA_WIDTH);
@@ -49,19 +49,19 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
 #endif
 
     const int keys_end = CLA_KV_CU_LENGTHS ? batch.kv_len : kv_len;
-    float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
+    struct block sum;
+    block_clear(&sum);
     if (needed) { /* the same for the whole group */
         for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
             stage_query(rows, query, query_view, &batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
             stage_key(columns, key, key_view, &batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
+            block_product(&sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
             barrier(CLK_LOCAL_MEM_FENCE);
         }
     }
 
-    for (int c = 0; c < 4; c++)
-        sum[c] = CLA_STAGE >= 2 ? capped(scale * sum[c]) : scale * sum[c];
+#pragma unroll
     for (int r = 0; r < 4; r++) {
         const int i = i0 + 4 * y + r;
         if (i >= row_end)
@@ -69,12 +69,16 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
 #if CLA_STAGE == 3
         const int2 visible = visible_keys(&batch, i, CLA_SEMANTICS);
 #endif
+        float4 row = scale * block_row(&sum, r);
+#if CLA_STAGE >= 2
+        row = capped(row);
+#endif
+#pragma unroll
         for (int c = 0; c < 4; c++) {
             const int j = j0 + 4 * x + c;
             if (j >= kv_len)
                 break;
-            const float4 column = sum[c];
-            float s = r == 0 ? column.x : r == 1 ? column.y : r == 2 ? column.z : column.w;
+            float s = element_of(row, c);
 #if CLA_STAGE == 3
             s = keep(&batch, h, i, j, visible, CLA_SEMANTICS) ? s + bias(&batch, h, i, j, CLA_SEMANTICS) : -INFINITY;
 #endif

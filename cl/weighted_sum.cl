@@ -6,20 +6,19 @@
  *   output [b, q_heads, q_len, value_dim]
  *
  * A work-group makes CLA_TILE_Q rows by CLA_TILE_KV columns of one head, a work-item a 4 x 4 block of it (block.cl),
- * stepping over tiles of CLA_TILE_KV keys. Within attention, tiles of keys that no row of the tile sees are skipped, and in those
+ * stepping over CLA_CHUNK keys at a time. Within attention, tiles of keys that no row of the tile sees are skipped, and in those
  * that are cut the values that nobody sees count as 0. Work-groups are numbered with the column tiles innermost, then
  * the query tiles of the slice, then the heads.
  *
- * Local memory: 4 CLA_TILE_KV (CLA_TILE_Q + CLA_TILE_KV + 1) bytes.
+ * Local memory: 4 (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK bytes.
  */
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 weighted_sum(__global const float *weights, long4 weights_view, __global const value_t *value, long4 value_view,
              __global output_t *output, long4 output_view, int q_heads, int heads_per_kv, int value_dim,
              int4 slice, CLA_SEMANTICS_PARAMS)
 {
-    __local float rows[CLA_TILE_KV * CLA_TILE_Q];
-    __local float columns[CLA_TILE_KV * CLA_TILE_KV];
-    __local int seen[CLA_TILE_KV];
+    __local float4 rows[CLA_CHUNK * CLA_HEIGHT];
+    __local float4 columns[CLA_CHUNK * CLA_WIDTH];
 
     const int item = (int)get_local_id(0);
     const uint2 place = divide((uint)item, CLA_WIDTH);
@@ -44,43 +43,48 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
     const int2 some = i0 < row_end ? visible_to_some(first, last) : (int2)(0);
     const int2 all = visible_to_all(first, last);
 
-    float4 sum[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
-    for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
-        const int cut = classify(&batch, j0, min(j0 + CLA_TILE_KV, kv_len), some, all, CLA_PLACES) != CLA_FULL;
-        for (int j = item; j < CLA_TILE_KV; j += CLA_GROUP)
-            seen[j] = 0;
+    struct block sum;
+    block_clear(&sum);
+    for (int j0 = some.x / CLA_CHUNK * CLA_CHUNK; j0 < some.y; j0 += CLA_CHUNK) {
+        uint seen = 0xffffffffu;
+#if CLA_HIDDEN_KEYS
+        const int cut = classify(&batch, j0, min(j0 + CLA_CHUNK, kv_len), some, all, CLA_PLACES) != CLA_FULL;
+        __local uint *seen_by_any = (__local uint *)columns; /* until the values come */
+        if (item == 0)
+            *seen_by_any = cut ? 0 : seen;
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int e = item; e < CLA_TILE_KV * CLA_TILE_Q; e += CLA_GROUP) {
-            const uint2 at = divide((uint)e, CLA_TILE_KV);
+#endif
+        for (int e = item; e < CLA_CHUNK * CLA_TILE_Q; e += CLA_GROUP) {
+            const uint2 at = divide((uint)e, CLA_CHUNK);
             const int r = (int)at.x;
             const int j = (int)at.y;
             float w = 0.0f;
             if (i0 + r < row_end && j0 + j < kv_len) {
                 w = weights[view_row(weights_view, batch.index, h, i0 + r) + j0 + j];
+#if CLA_HIDDEN_KEYS
                 if (cut && keep(&batch, h, i0 + r, j0 + j, visible_keys(&batch, i0 + r, CLA_SEMANTICS), CLA_SEMANTICS))
-                    atomic_or(&seen[j], 1);
+                    atomic_or(seen_by_any, 1u << j);
+#endif
             }
-            rows[j * CLA_TILE_Q + r] = w;
+            ((__local float *)rows)[j * CLA_TILE_Q + r] = w;
         }
+#if CLA_HIDDEN_KEYS
         barrier(CLK_LOCAL_MEM_FENCE);
-        stage_value(columns, value, value_view, &batch, g, j0, min(some.y, kv_len), column0, value_dim, cut, seen, item,
-                    CLA_PLACES);
+        seen = *seen_by_any;
         barrier(CLK_LOCAL_MEM_FENCE);
-        block_product(sum, rows, columns, CLA_TILE_KV, x, y);
+#endif
+        stage_value(columns, value, value_view, &batch, g, j0, (int2)(some.x, min(some.y, kv_len)), column0, value_dim,
+                    seen, item, CLA_PLACES);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        block_product(&sum, rows, columns, CLA_CHUNK, x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
+#pragma unroll
     for (int r = 0; r < 4; r++) {
         const int i = i0 + 4 * y + r;
         if (i >= row_end)
             break;
-        for (int c = 0; c < 4; c++) {
-            const int column = column0 + 4 * x + c;
-            if (column >= value_dim)
-                break;
-            const float4 o = sum[c];
-            store_output(output, query_row(output_view, &batch, h, i) + column,
-                         r == 0 ? o.x : r == 1 ? o.y : r == 2 ? o.z : o.w);
-        }
+        store4_output(output, query_row(output_view, &batch, h, i), column0 + 4 * x, value_dim, block_row(&sum, r));
     }
 }

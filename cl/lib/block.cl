@@ -10,7 +10,8 @@
  *   rows[k][CLA_TILE_Q]   columns[k][CLA_TILE_KV]   sum[c] (4 rows) += rows[k][4y..] * columns[k][4x + c]
  *
  *   CLA_WIDTH, CLA_HEIGHT   work-items along columns and along rows, 1 or more
- *   CLA_CHUNK               head dims that are in local memory at a time, a multiple of 4
+ *   CLA_CHUNK               head dims, or keys with their values, that are in local memory at a time: 4, 8, 16 or 32, and
+ *                           at most CLA_TILE_KV
  *
  * stage_... copy a piece of an operand to local memory as floats, with 0 for what lies outside it; barriers are the
  * caller's. A group's work-items run over pieces of four elements of a row.
@@ -23,27 +24,78 @@
 #define CLA_TILE_Q  (4 * CLA_HEIGHT)
 #define CLA_TILE_KV (4 * CLA_WIDTH)
 
-static inline void multiply_add(float4 sum[4], float4 rows, float4 columns)
+/*
+ * What a work-item has of a product: four rows of each column. Neither an array of them, which some compilers keep in
+ * memory, nor a float16, for which others look for sixteen registers in a row.
+ */
+struct block {
+    float4 c0, c1, c2, c3;
+};
+
+static inline void block_clear(struct block *sum)
 {
-    sum[0] += rows * columns.x;
-    sum[1] += rows * columns.y;
-    sum[2] += rows * columns.z;
-    sum[3] += rows * columns.w;
+    sum->c0 = sum->c1 = sum->c2 = sum->c3 = (float4)(0.0f);
+}
+
+/* Multiplies each row of it by an element of `rows`. */
+static inline void block_scale(struct block *sum, float4 rows)
+{
+    sum->c0 *= rows;
+    sum->c1 *= rows;
+    sum->c2 *= rows;
+    sum->c3 *= rows;
 }
 
 /*
- * sum += product over `depth` steps of the two tiles, at this work-item's block. The steps are summed on their own first:
- * the error of a sum in order grows with its length.
+ * sum += product over `depth` steps of the two tiles, at this work-item's block. Unrolled further, some compilers have so
+ * many loads in flight that few work-groups fit.
  */
-static inline void block_product(float4 sum[4], __local const float *rows, __local const float *columns, int depth,
+static inline void block_add(struct block *sum, __local const float4 *rows, __local const float4 *columns, int depth, int x,
+                             int y)
+{
+#pragma unroll 2
+    for (int k = 0; k < depth; k++) {
+        const float4 row = rows[k * CLA_HEIGHT + y];
+        const float4 column = columns[k * CLA_WIDTH + x];
+        sum->c0 += row * column.x;
+        sum->c1 += row * column.y;
+        sum->c2 += row * column.z;
+        sum->c3 += row * column.w;
+    }
+}
+
+/* The same, with the steps summed on their own first: the error of a sum in order grows with its length. */
+static inline void block_product(struct block *sum, __local const float4 *rows, __local const float4 *columns, int depth,
                                  int x, int y)
 {
-    float4 part[4] = {(float4)(0.0f), (float4)(0.0f), (float4)(0.0f), (float4)(0.0f)};
-    for (int k = 0; k < depth; k++)
-        multiply_add(part, vload4(0, rows + k * CLA_TILE_Q + 4 * y), vload4(0, columns + k * CLA_TILE_KV + 4 * x));
+    struct block part;
+    block_clear(&part);
+    block_add(&part, rows, columns, depth, x, y);
+    sum->c0 += part.c0;
+    sum->c1 += part.c1;
+    sum->c2 += part.c2;
+    sum->c3 += part.c3;
+}
+
+static inline float element_of(float4 v, int n)
+{
+    return n == 0 ? v.x : n == 1 ? v.y : n == 2 ? v.z : v.w;
+}
+
+/* The four columns of row r. */
+static inline float4 block_row(const struct block *sum, int r)
+{
+    return (float4)(element_of(sum->c0, r), element_of(sum->c1, r), element_of(sum->c2, r), element_of(sum->c3, r));
+}
+
+/* Stores `row` as elements [d, d + 4) of the row at `at`, as far as they are below `dim`. */
+static inline void store4_output(__global output_t *p, long at, int d, int dim, float4 row)
+{
 #pragma unroll
-    for (int c = 0; c < 4; c++)
-        sum[c] += part[c];
+    for (int n = 0; n < 4; n++) {
+        if (d + n < dim)
+            store_output(p, at + d + n, element_of(row, n));
+    }
 }
 
 /* Elements [d, d + 4) of the row at `at`, 0 from `dim` on. */
@@ -71,9 +123,10 @@ CLA_DEFINE_FETCH(value)
  * outermost. Rows from `end` on and dims from `dim` on are 0.
  */
 #define CLA_DEFINE_STAGE(name, rows_of_tile, row_at)                                                                           \
-    static inline void stage_##name(__local float *tile, __global const name##_t *p, long4 view, const struct batch *batch,   \
+    static inline void stage_##name(__local float4 *to, __global const name##_t *p, long4 view, const struct batch *batch,    \
                                     int h, int row0, int end, int d0, int dim, int item, CLA_PLACES_PARAMS)            \
     {                                                                                                                  \
+        __local float *tile = (__local float *)to;                                                                     \
         for (int e = item; e < rows_of_tile * (CLA_CHUNK / 4); e += CLA_GROUP) {                                       \
             const uint2 at = divide((uint)e, CLA_CHUNK / 4);                                                           \
             const int row = (int)at.x;                                                                                 \
@@ -92,21 +145,20 @@ CLA_DEFINE_STAGE(query, CLA_TILE_Q, query_row(view, batch, h, row0 + row))
 CLA_DEFINE_STAGE(key, CLA_TILE_KV, key_row(view, batch, h, row0 + row, CLA_PLACES))
 
 /*
- * tile[key - j0][column - column0] for CLA_TILE_KV keys from j0 and as many columns from column0. Keys from `end` on are
- * 0, and so are those whose `seen` is 0 where `cut` is not 0: what nobody sees must not reach a product, not even
+ * tile[key - j0][column - column0] for CLA_CHUNK keys from j0 and CLA_TILE_KV columns from column0. Keys outside `some` are 0,
+ * and so are those whose bit of `seen` is 0, bit n for key j0 + n: what nobody sees must not reach a product, not even
  * multiplied by 0.
  */
-static inline void stage_value(__local float *tile, __global const value_t *p, long4 view, const struct batch *batch, int g,
-                               int j0, int end, int column0, int dim, int cut, __local const int *seen, int item,
-                               CLA_PLACES_PARAMS)
+static inline void stage_value(__local float4 *tile, __global const value_t *p, long4 view, const struct batch *batch, int g,
+                               int j0, int2 some, int column0, int dim, uint seen, int item, CLA_PLACES_PARAMS)
 {
-    for (int e = item; e < CLA_TILE_KV * (CLA_TILE_KV / 4); e += CLA_GROUP) {
+    for (int e = item; e < CLA_CHUNK * (CLA_TILE_KV / 4); e += CLA_GROUP) {
         const uint2 at = divide((uint)e, CLA_TILE_KV / 4);
         const int j = (int)at.x;
         const int column = 4 * (int)at.y;
         float4 piece = (float4)(0.0f);
-        if (j0 + j < end && (!cut || seen[j]))
+        if (j0 + j >= some.x && j0 + j < some.y && (seen >> j & 1) != 0)
             piece = fetch4_value(p, value_row(view, batch, g, j0 + j, CLA_PLACES), column0 + column, dim);
-        vstore4(piece, 0, tile + j * CLA_TILE_KV + column);
+        tile[j * CLA_WIDTH + (int)at.y] = piece;
     }
 }

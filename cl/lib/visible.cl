@@ -87,6 +87,12 @@ static inline long position_of(const struct batch *batch, int i, CLA_SEMANTICS_P
 }
 #endif
 
+/*
+ * Whether a key between the first and the last that some row of a tile sees may be seen by none: intervals of successive
+ * rows leave no gap, masks and blocks that the pool does not have do.
+ */
+#define CLA_HIDDEN_KEYS (CLA_MASK || CLA_STORAGE == 2)
+
 static inline int2 visible_keys(const struct batch *batch, int i, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_BAND

@@ -50,7 +50,7 @@ static struct cla_problem used_part(const struct cla_problem *problem, unsigned 
 void cla_common_options(struct cla_text *options, const struct cla_problem *problem, unsigned uses,
                         const struct cla_tile *tile, const struct cla_vector_block *vector_block)
 {
-    static const struct cla_tile smallest_tile = {1, 1, 4};
+    static const struct cla_tile smallest_tile = {1, 1, 4, 0};
     static const struct cla_vector_block smallest_block = {4, 1, 1};
     if (tile == NULL)
         tile = &smallest_tile;
@@ -90,7 +90,7 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
         cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "no tile of kernel %s fits the device", kernel->name);
     /* Some compilers refuse a tile that is too large for them by failing to build it. */
     for (size_t i = 0; status == CLATTN_ERROR_UNSUPPORTED || status == CLATTN_ERROR_BUILD_FAILED; i++) {
-        *tile = cla_tile_for(&plan->context->device, kernel->local_bytes, i);
+        *tile = cla_tile_for(&plan->context->device, problem, kernel->local_bytes, i);
         if (*tile == NULL)
             break;
         struct cla_text options = {0};

@@ -3,25 +3,34 @@
  * Tiles of the work-group kernels. A work-item holds 4 x 4 scores, so a tile has as many queries and keys as 4 times
  * its sides. Large tiles read keys and values less often, as 1 / queries; small ones fit devices with little local
  * memory. The last row of each table needs one work-item and a few hundred bytes, so every device has one.
+ *
+ * On a GPU at least two work-groups should share a compute unit, so that one computes while the other waits for memory
+ * or at a barrier: 64 KiB of local memory are two times 32, and 65 536 registers two times 256 work-items with 128.
+ * Flash's work-items have 16 sums for each 4 width of the value dims, and about 90 other numbers: two times 16 fit,
+ * which for larger value dims makes a tile wider and less high. cl/README.md has what compilers take.
  */
 #include "select/tiles.h"
+#include <limits.h>
 
 static const struct cla_tile tiles[] = {
-    /* width height chunk   flash's local memory */
-    {16, 16, 32}, /* 33 024 bytes */
-    {16, 8, 32},  /* 24 832 */
-    {8, 8, 32},   /* 12 416 */
-    {4, 4, 16},   /*  3 136 */
-    {1, 1, 4},    /*    208 */
+    /* width height chunk sums   flash's local memory */
+    {16, 16, 32, 128},   /* 32 768 bytes */
+    {16, 8, 32, 128},    /* 20 480 */
+    {32, 8, 16, 256},    /* 26 624 */
+    {64, 4, 8, 1024},    /* 25 088; from 513 value dims on, sums are up to four times 16 */
+    {8, 8, 32, INT_MAX}, /* 12 288; from 129 value dims on, sums are in memory */
+    {4, 4, 16, INT_MAX}, /*  3 072 */
+    {1, 1, 4, INT_MAX},  /*    192 */
 };
 
-const struct cla_tile *cla_tile_for(const struct cla_device *device, cla_local_bytes *local_bytes, size_t index)
+const struct cla_tile *cla_tile_for(const struct cla_device *device, const struct cla_problem *problem,
+                                    cla_local_bytes *local_bytes, size_t index)
 {
     size_t matches = 0;
     for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
         const struct cla_tile *tile = &tiles[i];
         if ((uint64_t)(tile->width * tile->height) <= device->info.max_work_group &&
-            (uint64_t)local_bytes(tile) <= device->info.local_memory && matches++ == index)
+            (uint64_t)local_bytes(tile, problem) <= device->info.local_memory && matches++ == index)
             return tile;
     }
     return NULL;

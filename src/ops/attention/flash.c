@@ -4,12 +4,13 @@
 #include "ops/kernel.h"
 #include "util/size.h"
 
-static int64_t local_bytes(const struct cla_tile *tile)
+static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
 {
-    int64_t queries = 4 * tile->height;
-    int64_t keys = 4 * tile->width;
-    int64_t scratch = cla_max((queries + keys) * tile->chunk, cla_max(keys * keys, tile->width * queries));
-    return 4 * (keys * queries + scratch + keys);
+    const int64_t queries = 4 * tile->height;
+    const int64_t keys = 4 * tile->width;
+    if (problem->value_dim > tile->most_sums)
+        return INT64_MAX;
+    return 4 * (keys * queries + (queries + keys) * tile->chunk);
 }
 
 static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
@@ -19,7 +20,7 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
     else if (problem->value_dim > 1024)
         cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
                      (long long)problem->value_dim);
-    else if (cla_tile_for(device, local_bytes, 0) == NULL)
+    else if (cla_tile_for(device, problem, local_bytes, 0) == NULL)
         cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
     return reason->length == 0;
 }

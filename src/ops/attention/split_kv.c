@@ -8,8 +8,8 @@
 #include "util/size.h"
 
 enum {
-    ITEM_KEYS = 4,  /* keys that a work-item has in flight: as in the kernel */
-    MOST_SUMS = 128 /* floats that a work-item sums in registers */
+    ITEM_KEYS = 4, /* keys that a work-item has in flight: as in the kernel */
+    MOST_SUMS = 48 /* floats that a work-item sums in registers: more leave GPUs room for too few work-groups */
 };
 
 static int64_t elements_of_16_bytes(const struct cla_problem *problem, enum cla_operand operand)

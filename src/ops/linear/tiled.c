@@ -4,8 +4,9 @@
 #include "ops/linear/registry.h"
 #include "util/size.h"
 
-static int64_t local_bytes(const struct cla_tile *tile)
+static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
 {
+    (void)problem;
     return 4 * (4 * tile->height + 4 * tile->width) * tile->chunk;
 }
 

@@ -3,8 +3,9 @@
 #include "ops/kernel.h"
 #include "ops/variant.h"
 
-static int64_t local_bytes(const struct cla_tile *tile)
+static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
 {
+    (void)problem;
     return 4 * (4 * tile->width + 4 * tile->height) * tile->chunk;
 }
 

@@ -5,11 +5,10 @@
 #include "util/error.h"
 #include "util/size.h"
 
-static int64_t local_bytes(const struct cla_tile *tile)
+static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
 {
-    int64_t queries = 4 * tile->height;
-    int64_t keys = 4 * tile->width;
-    return 4 * keys * (queries + keys + 1);
+    (void)problem;
+    return 4 * (4 * tile->width + 4 * tile->height) * tile->chunk;
 }
 
 clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_intermediate *from, struct cla_text *name,
