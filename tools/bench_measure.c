@@ -7,7 +7,6 @@
 #include "bench.h"
 #include "verify.h"
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,31 +177,37 @@ static enum exit_code take_turn(struct bench *bench, struct candidate *candidate
     return EXIT_DONE;
 }
 
-/* Of a number, at `offset` of a struct roofline, over all turns. */
-static double median_beside(const struct candidate *candidate, size_t offset, double scratch[])
+static double median(double values[], int count)
 {
     struct timing timing;
-    for (int i = 0; i < candidate->turns; i++)
-        scratch[i] = *(const double *)((const char *)&candidate->beside[i] + offset);
-    timing_summarise(scratch, candidate->turns, &timing);
+    timing_summarise(values, count, &timing);
     return timing.median;
 }
 
 static void summarise(const struct candidate *candidate, struct roofline *most)
 {
-    struct roofline *beside = &candidate->result->beside;
+    struct roofline *medians = &candidate->result->beside;
+    const struct roofline *beside = candidate->beside;
+    double *values = candidate->seconds; /* once they are summarised themselves */
+    int turns = candidate->turns;
     if (candidate->runs == 0)
         return;
     timing_summarise(candidate->seconds, candidate->runs, &candidate->result->timing);
-    if (candidate->turns == 0)
+    if (turns == 0)
         return;
-    beside->fma_gflops = median_beside(candidate, offsetof(struct roofline, fma_gflops), candidate->seconds);
-    beside->read_gbs = median_beside(candidate, offsetof(struct roofline, read_gbs), candidate->seconds);
-    beside->launch_us = median_beside(candidate, offsetof(struct roofline, launch_us), candidate->seconds);
-    for (int i = 0; i < candidate->turns; i++) {
-        most->fma_gflops = fmax(most->fma_gflops, candidate->beside[i].fma_gflops);
-        most->read_gbs = fmax(most->read_gbs, candidate->beside[i].read_gbs);
+    for (int i = 0; i < turns; i++) {
+        values[i] = beside[i].fma_gflops;
+        most->fma_gflops = fmax(most->fma_gflops, values[i]);
     }
+    medians->fma_gflops = median(values, turns);
+    for (int i = 0; i < turns; i++) {
+        values[i] = beside[i].read_gbs;
+        most->read_gbs = fmax(most->read_gbs, values[i]);
+    }
+    medians->read_gbs = median(values, turns);
+    for (int i = 0; i < turns; i++)
+        values[i] = beside[i].launch_us;
+    medians->launch_us = median(values, turns);
 }
 
 static enum exit_code time_all(struct bench *bench)
@@ -229,17 +234,14 @@ static enum exit_code time_all(struct bench *bench)
 static enum exit_code summarise_launches(struct bench_report *report)
 {
     int count = 0;
-    struct timing timing;
     double *microseconds = calloc((size_t)report->num_results + 1, sizeof *microseconds);
     if (microseconds == NULL)
         return fail(EXIT_FAILED, "no memory for the times");
     for (int i = 0; i < report->num_results; i++)
         if (report->results[i].beside.launch_us > 0)
             microseconds[count++] = report->results[i].beside.launch_us;
-    if (count > 0) {
-        timing_summarise(microseconds, count, &timing);
-        report->roofline.launch_us = timing.median;
-    }
+    if (count > 0)
+        report->roofline.launch_us = median(microseconds, count);
     free(microseconds);
     return EXIT_DONE;
 }
