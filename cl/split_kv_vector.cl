@@ -137,14 +137,6 @@ static inline vec_t own_dims(vec_t x)
  * Memory is far away for one work-item, and what fetches ahead by itself loses its way where keys end and values begin. So
  * while keys are read, the values of the same tile are fetched, and while values are, the keys of the next tile.
  */
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_prefetch)
-#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p))
-#endif
-#endif
-#ifndef PREFETCH
-#define PREFETCH(p) (void)(p)
-#endif
 #define CACHE_LINE  64
 #define KEY_BYTES   (CLA_HEAD_DIM * (int)sizeof(key_t))
 #define VALUE_BYTES (CLA_VALUE_DIM * (int)sizeof(value_t))
@@ -191,7 +183,7 @@ APART static void score_keys(vec_t *scores, const vec_t *queries, __global const
         for (int n = 0; n < BLOCK_KEYS; n++) {
 #pragma unroll
             for (int line = 0; line < VALUE_BYTES; line += CACHE_LINE)
-                PREFETCH((__global const char *)(value + value_at[k + n]) + line);
+                prefetch_line((__global const char *)(value + value_at[k + n]) + line);
         }
         score_block(scores + k * CLA_ROWS / CLA_LANES, queries, key, at + k);
     }
@@ -212,7 +204,7 @@ APART static void score_keys(vec_t *scores, const vec_t *queries, __global const
             vec_t columns[width];                                                                                      \
             _Pragma("unroll") for (int v = 0; v < width; v++) columns[v] = value_vector(value + at[k], v0 + v);         \
             _Pragma("unroll") for (int line = 0; line < width * share; line += CACHE_LINE)                             \
-                PREFETCH((__global const char *)(next + next_at[k]) + v0 * share + line);                              \
+                prefetch_line((__global const char *)(next + next_at[k]) + v0 * share + line);                              \
             _Pragma("unroll") for (int r = 0; r < CLA_ROWS; r++)                                                       \
             {                                                                                                          \
                 const vec_t weight = (vec_t)(weights[k * CLA_ROWS + r]);                                               \
@@ -257,8 +249,8 @@ DEFINE_SUM_PIECE(sum_last_piece, LAST_PIECE)
 DEFINE_ACROSS(row_max, LARGER)
 DEFINE_ACROSS(row_sum, ADDED)
 
-/* The rows of a work-group: what each is and which keys it sees. Those past the last one are nobody's and see none. */
-struct rows {
+/* The few rows of a work-group: what each is and which keys it sees. Those past the last one are nobody's and see none. */
+struct few {
     int count;
     int head[CLA_ROWS];
     int query[CLA_ROWS];
@@ -277,7 +269,7 @@ static void find_rows(long *at, long4 view, const struct batch *batch, int g, in
 }
 
 /* Biases and exclusions of a tile. seen[k]: some row sees key k. */
-static void change_scores(vec_t *scores, int *seen, const struct rows *rows, const struct batch *batch, int j0, int count,
+static void change_scores(vec_t *scores, int *seen, const struct few *rows, const struct batch *batch, int j0, int count,
                           CLA_SEMANTICS_PARAMS)
 {
     float *score = (float *)scores;
@@ -308,7 +300,7 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
     long key_rows[CLA_KEYS];
     long value_rows[CLA_KEYS];
     int seen[CLA_KEYS];
-    struct rows rows;
+    struct few rows;
 
     uint group = (uint)get_group_id(0);
 #if CLA_SPLIT
