@@ -36,8 +36,12 @@
 /* A function of its own: inlined into one kernel, loops over register blocks compete for registers, and one spills. */
 #define APART WIDE __attribute__((noinline))
 
-/* Asks for the cache line at p, in global memory. On PoCL, prefetch() does nothing; Oclgrind has nothing but prefetch(). */
-#if defined(__has_builtin) && !defined(__SPIR__)
+/*
+ * Asks for the cache line at p, in global memory. On PoCL, prefetch() does nothing; Oclgrind has nothing but prefetch(), and
+ * the translator to SPIR-V of Mesa ends the process at anything else: so the compiler's own only where it makes a CPU's code.
+ */
+#if defined(__has_builtin) && (defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || defined(__arm__) || \
+                               defined(__riscv) || defined(__powerpc64__))
 #if __has_builtin(__builtin_prefetch)
 #define prefetch_line(p) __builtin_prefetch((const void *)(size_t)(p))
 #endif
