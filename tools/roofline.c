@@ -46,7 +46,9 @@ static const char source[] =
     "    out[get_global_id(0)] = sum;\n"
     "}\n"
     "#define AHEAD(p)\n"
-    "#if GROUP == 1 && defined(__has_builtin)\n" /* a CPU: its own prefetching stops at the end of every page */
+    /* a CPU's own prefetching stops at the end of every page; compilers that make no CPU's code know no such thing */
+    "#if GROUP == 1 && defined(__has_builtin) && (defined(__x86_64__) || defined(__i386__) || \\\n"
+    "    defined(__aarch64__) || defined(__arm__) || defined(__riscv) || defined(__powerpc64__))\n"
     "#if __has_builtin(__builtin_prefetch)\n"
     "#undef AHEAD\n"
     "#define AHEAD(p) __builtin_prefetch((const void *)((size_t)(p) + 4096))\n"
