@@ -324,11 +324,11 @@ static const struct {
     {"lengths", scene_lengths, "b1h2g1q%dk%dd24v20:f32:lse", true, true},
     {"dims", scene_dims, "b1h2g1q%dk70d%dv%d:%s:lse", false, true},
     {"rows", scene_rows, "b1h%dg1q%dk%dd24v20:f32:lse", false, true},
-    {"band", scene_band, "b2h2g1q%dk%dd12v9:f16:window=%d,%d@0:lengths:lse", true, true},
-    {"mask", scene_band, "b2h2g1q%dk%dd9v12:f32-f32-bf16-f32:window=%d,%d@0:mask=bool:lengths:lse", true, true},
-    {"sequences", scene_sequences, "b4h2g1q%dk%dd8:f32:causal:lse:ragged=qkv", true, false},
-    {"pages", scene_pages, "b2h2g1q%dk%dd8:f16:causal:lengths:paged=%d", true, false},
-    {"circle", scene_circle, "b2h2g1q%dk%dd8:f32:causal:lengths:circular", true, false},
+    {"band", scene_band, "b2h2g1q%dk%dd20v17:f16:window=%d,%d@0:lengths:lse", true, true},
+    {"mask", scene_band, "b2h2g1q%dk%dd17v20:f32-f32-bf16-f32:window=%d,%d@0:mask=bool:lengths:lse", true, true},
+    {"sequences", scene_sequences, "b4h2g1q%dk%dd16:f32:causal:lse:ragged=qkv", true, false},
+    {"pages", scene_pages, "b2h2g1q%dk%dd18:f16:causal:lengths:paged=%d", true, false},
+    {"circle", scene_circle, "b2h2g1q%dk%dd16:f32:causal:lengths:circular", true, false},
 };
 
 static void run_scene(struct form *form, size_t n)
