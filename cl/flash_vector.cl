@@ -24,25 +24,17 @@
  * Scores are in powers of two, log2(e) being folded into the scale, unless softcap, a sink or something that is added needs their
  * natural value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
  *
- * Few queries leave most lanes idle and most cores without work. So for these
- *
- *   CLA_PACK    rows are those of all query heads of a key/value head, head by head: keys and values are read once for all
- *   CLA_SPLIT   keys are split over work-groups, split_keys each, numbered innermost; each group writes its own output and
- *               lse as part [part, b, q_heads, q_len, ..] in f32, which merge.cl makes one. The first has the sink.
- *
  * Work-groups alternate between the lightest and the heaviest query tile left of a head, so that every contiguous range of
  * groups, which is what a CPU's thread takes at a time, has about the same work under causality.
  *
  *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
  *   CLA_KEYS                      keys a tile, a multiple of CLA_BLOCK and of CLA_LANES, at most 64
  *   CLA_LSE                       1: write lse
- *   CLA_PACK, CLA_SPLIT           0 or 1
  *
  * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for an additive mask,
  * 4 ROWS CLA_KEYS, for copied keys and values 4 (CLA_BLOCK CLA_HEAD_DIM + CLA_KEYS COLUMNS).
  */
-#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_KEYS) || !defined(CLA_LSE) ||                     \
-    !defined(CLA_PACK) || !defined(CLA_SPLIT)
+#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_KEYS) || !defined(CLA_LSE)
 #error "flash_vector.cl: a parameter is not defined"
 #endif
 #if CLA_KEYS > 64
@@ -65,12 +57,6 @@
 
 /* Whether scores are more than products. */
 #define REFINED (CLA_SOFTCAP || CLA_MASK == 2 || CLA_ALIBI || CLA_RELATIVE)
-
-#if CLA_SPLIT
-#define SPLIT_PARAMS , int split_keys, long part_stride, long lse_part_stride
-#else
-#define SPLIT_PARAMS
-#endif
 
 /* What is copied at a time: rows of so many floats of keys, so many columns of the values. */
 #define KEY_STRIDE WHOLE_VECTORS(CLA_HEAD_DIM)
@@ -168,7 +154,7 @@ APART static void weigh(vec_t *scores, int count, const vec_t *largest, vec_t *s
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 flash_vector(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
              __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
-             __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS SPLIT_PARAMS)
+             __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS)
 {
     vec_t turned_query[WHOLE_VECTORS(CLA_HEAD_DIM) * CLA_VECTORS];
     vec_t weights[CLA_KEYS * CLA_VECTORS];
@@ -188,35 +174,24 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     long row_at[CLA_KEYS];
 #endif
 
-    uint group = (uint)get_group_id(0);
-#if CLA_SPLIT
-    const uint2 split = divide(group, (uint)max(1, (kv_len + split_keys - 1) / split_keys));
-    const int part = (int)split.y;
-    group = split.x;
-#endif
-    const int heads = CLA_PACK ? heads_per_kv : 1; /* whose rows are numbered together */
-    const int row_tiles = max(1, (heads * q_len + ROWS - 1) / ROWS);
-    const uint2 order = divide(group, (uint)row_tiles);
-    const uint2 head = divide(order.x, (uint)(q_heads / heads));
+    const int row_tiles = max(1, (q_len + ROWS - 1) / ROWS);
+    const uint2 order = divide((uint)get_group_id(0), (uint)row_tiles);
+    const uint2 head = divide(order.x, (uint)q_heads);
     const int tile = (int)(order.y & 1 ? (uint)row_tiles - 1 - order.y / 2 : order.y / 2);
     struct batch batch;
     batch_of(&batch, (int)head.x, CLA_PLACES);
-    const int h0 = (int)head.y * heads;
-    const int g = h0 / heads_per_kv;
-    const int n0 = tile * ROWS;
-
-    const int count_rows = clamp(heads * batch.q_len - n0, 0, ROWS);
+    const int h = (int)head.y;
+    const int g = h / heads_per_kv;
+    const int i0 = tile * ROWS;
+    const int count_rows = clamp(batch.q_len - i0, 0, ROWS);
     if (count_rows == 0) /* of a packed sequence that is shorter; no barrier follows */
         return;
-    rows_of(&rows, &batch, h0, n0, count_rows, CLA_SEMANTICS);
-    int2 some = rows.some;
-#if CLA_SPLIT
-    some = (int2)(max(some.x, part * split_keys), min(some.y, (part + 1) * split_keys));
-#endif
+    rows_of(&rows, &batch, h, i0, count_rows, CLA_SEMANTICS);
+    const int2 some = rows.some;
 
     long at[ROWS];
     for (int r = 0; r < ROWS; r++)
-        at[r] = query_row(query_view, &batch, rows.head[r], rows.query[r]);
+        at[r] = query_row(query_view, &batch, h, rows.query[r]);
     turn_rows(turned_query, query, at, CLA_HEAD_DIM, scale * UNIT);
     for (int n = 0; n < CLA_VALUE_DIM * CLA_VECTORS; n++)
         out[n] = (vec_t)(0.0f);
@@ -225,16 +200,10 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         sum[v] = (vec_t)(0.0f);
     }
 #if CLA_SINKS
-    for (int r = 0; r < rows.count; r++) {
-        const float logit = sink(rows.head[r], CLA_SEMANTICS);
-#if CLA_SPLIT
-        if (part > 0)
-            break;
-#endif
-        if (logit > -FLT_MAX) {
-            ((float *)largest)[r] = logit;
-            ((float *)sum)[r] = 1.0f;
-        }
+    const float logit = sink(h, CLA_SEMANTICS);
+    for (int v = 0; v < CLA_VECTORS && logit > -FLT_MAX; v++) {
+        largest[v] = (vec_t)(logit);
+        sum[v] = (vec_t)(1.0f);
     }
 #endif
 
@@ -313,14 +282,9 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     for (int r = 0; r < rows.count; r++) {
         const float most = ((const float *)largest)[r] * (BASE_2 ? LN2 : 1.0f);
         const float row_lse = most + log(((const float *)sum)[r]);
-#if CLA_SPLIT
-        at[r] = part * part_stride + view_row(output_view, batch.index, rows.head[r], rows.query[r]);
-        lse[part * lse_part_stride + view_row(lse_view, batch.index, rows.head[r], rows.query[r])] = row_lse;
-#else
-        at[r] = query_row(output_view, &batch, rows.head[r], rows.query[r]);
+        at[r] = query_row(output_view, &batch, h, rows.query[r]);
 #if CLA_LSE
-        lse[query_row(lse_view, &batch, rows.head[r], rows.query[r])] = row_lse;
-#endif
+        lse[query_row(lse_view, &batch, h, rows.query[r])] = row_lse;
 #endif
     }
     store_rows(output, at, rows.count, out, CLA_VALUE_DIM);

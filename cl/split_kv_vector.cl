@@ -74,19 +74,16 @@
 #endif
 
 #if CLA_LANES == 16
-#define LANE_NUMBERS (ivec_t)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 #define SWAP_1(x) (x).s1032547698badcfe
 #define SWAP_2(x) (x).s23016745ab89efcd
 #define SWAP_4(x) (x).s45670123cdef89ab
 #define SWAP_8(x) (x).s89abcdef01234567
 #elif CLA_LANES == 8
-#define LANE_NUMBERS (ivec_t)(0, 1, 2, 3, 4, 5, 6, 7)
 #define SWAP_1(x) (x).s10325476
 #define SWAP_2(x) (x).s23016745
 #define SWAP_4(x) (x).s45670123
 #define SWAP_8(x) (x)
 #else
-#define LANE_NUMBERS (ivec_t)(0, 1, 2, 3)
 #define SWAP_1(x) (x).s1032
 #define SWAP_2(x) (x).s2301
 #define SWAP_4(x) (x)

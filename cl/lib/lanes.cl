@@ -33,6 +33,14 @@
 #define WIDE
 #endif
 
+#if CLA_LANES == 16
+#define LANE_NUMBERS (ivec_t)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+#elif CLA_LANES == 8
+#define LANE_NUMBERS (ivec_t)(0, 1, 2, 3, 4, 5, 6, 7)
+#else
+#define LANE_NUMBERS (ivec_t)(0, 1, 2, 3)
+#endif
+
 /* A function of its own: inlined into one kernel, loops over register blocks compete for registers, and one spills. */
 #define APART WIDE __attribute__((noinline))
 

@@ -3,7 +3,7 @@
  * visible.cl for kernels with queries in lanes: what happens to the scores of a tile of ROWS rows and up to 64 keys from
  * j0, which are scores[count][CLA_VECTORS].
  *
- *   rows_of(rows, batch, h0, n0, count)    what the rows of a work-group are, and what each sees
+ *   rows_of(rows, batch, h, i0, count)     what the rows of a work-group are, and what each sees
  *   keep_pairs(kept, added, &cut, ...)     which pairs are kept, a bit each, whatever excludes the others: the interval of
  *                                          visible_keys, the mask, a block that the pool does not have. Known before a
  *                                          score is, so that a tile that no row sees costs no more than this
@@ -16,45 +16,42 @@
  */
 struct rows {
     int count; /* those from here on are nobody's: they repeat the last one, but see no key and are not stored */
-    int head[ROWS];
+    int head;
     int query[ROWS];
     int first[ROWS]; /* row r sees keys first[r] to end[r] - 1, but for the mask */
     int end[ROWS];
     int2 some; /* keys that some row sees lie in here, */
     int2 all;  /* and all rows see these */
 #if CLA_ALIBI || CLA_RELATIVE
-    int position[ROWS]; /* goes on by one from row to row of a head, beyond the last row too */
+    int position; /* of the first row; it goes on by one from row to row */
 #endif
 #if CLA_MASK
     long mask_row[ROWS];
 #endif
 };
 
-/* `count` rows from row n0 on of those of several heads from h0 on, which are numbered head by head. */
-static inline void rows_of(struct rows *rows, const struct batch *batch, int h0, int n0, int count, CLA_SEMANTICS_PARAMS)
+/* `count` rows of head h from query i0 on. */
+static inline void rows_of(struct rows *rows, const struct batch *batch, int h, int i0, int count, CLA_SEMANTICS_PARAMS)
 {
     rows->count = count;
+    rows->head = h;
     rows->some = (int2)(kv_len, 0);
     rows->all = (int2)(0, kv_len);
     for (int r = 0; r < ROWS; r++) {
-        const int near = min(r, count - 1);
-        const uint2 row = divide((uint)(n0 + near), (uint)max(1, batch->q_len));
-        const int head = h0 + (int)row.x;
-        const int query = (int)row.y;
+        const int query = i0 + min(r, count - 1);
         const int2 visible = visible_keys(batch, query, CLA_SEMANTICS);
-        rows->head[r] = head;
         rows->query[r] = query;
         rows->first[r] = visible.x;
         rows->end[r] = r < count ? visible.y : visible.x;
         rows->some = (int2)(min(rows->some.x, visible.x), max(rows->some.y, visible.y));
         rows->all = (int2)(max(rows->all.x, visible.x), min(rows->all.y, visible.y));
-#if CLA_ALIBI || CLA_RELATIVE
-        rows->position[r] = near_position(batch, query, CLA_SEMANTICS) + r - near;
-#endif
 #if CLA_MASK
-        rows->mask_row[r] = mask_index(batch->index, head, query, 0, mask_view, mask_keys);
+        rows->mask_row[r] = mask_index(batch->index, h, query, 0, mask_view, mask_keys);
 #endif
     }
+#if CLA_ALIBI || CLA_RELATIVE
+    rows->position = near_position(batch, i0, CLA_SEMANTICS);
+#endif
 }
 
 /* Bits 0 to n - 1 of each lane. */
@@ -256,38 +253,25 @@ APART static void cap_scores(vec_t *scores, int count, float softcap)
 #if CLA_ALIBI || CLA_RELATIVE
 APART static void add_position_bias(vec_t *scores, const struct rows *rows, int j0, int count, CLA_SEMANTICS_PARAMS)
 {
-    for (int v = 0; v < CLA_VECTORS; v++) {
-        const int *head = rows->head + v * CLA_LANES;
-        const int *position = rows->position + v * CLA_LANES;
 #if CLA_ALIBI
-        float slopes[CLA_LANES];
-        for (int n = 0; n < CLA_LANES; n++)
-            slopes[n] = alibi_slopes[alibi_view.x + head[n]];
-        const vec_t slope = vec_load(slopes);
-        const ivec_t distance = ivec_load(position) - j0;
-        for (int k = 0; k < count; k++)
-            scores[k * CLA_VECTORS + v] -= slope * fabs(to_vec(distance - k));
+    const float slope = alibi_slopes[alibi_view.x + rows->head];
+    for (int k = 0; k < count; k++) {
+        for (int v = 0; v < CLA_VECTORS; v++) {
+            const ivec_t distance = rows->position + v * CLA_LANES - j0 - k + LANE_NUMBERS;
+            scores[k * CLA_VECTORS + v] -= slope * fabs(to_vec(distance));
+        }
+    }
 #endif
 #if CLA_RELATIVE
-        int in_line = 1; /* one head's rows, one after the other: from key to key the biases move on by a lane */
-        for (int n = 1; n < CLA_LANES; n++)
-            in_line &= head[n] == head[0] && position[n] == position[0] + n;
-        if (in_line) {
-            float line[64 + CLA_LANES];
-            const int last = j0 + count - 1;
-            for (int n = 0; n < count + CLA_LANES - 1; n++)
-                line[n] = relative_bias_at(head[0], last - position[0] - n, CLA_SEMANTICS);
-            for (int k = 0; k < count; k++)
-                scores[k * CLA_VECTORS + v] += vec_load(line + count - 1 - k);
-        } else {
-            for (int k = 0; k < count; k++) {
-                float lane[CLA_LANES];
-                for (int n = 0; n < CLA_LANES; n++)
-                    lane[n] = relative_bias_at(head[n], j0 + k - position[n], CLA_SEMANTICS);
-                scores[k * CLA_VECTORS + v] += vec_load(lane);
-            }
-        }
-#endif
+    /* From key to key the biases move on by a row, and from row to row back. */
+    float line[64 + ROWS];
+    const int last = j0 + count - 1;
+    for (int n = 0; n < count + ROWS - 1; n++)
+        line[n] = relative_bias_at(rows->head, last - rows->position - n, CLA_SEMANTICS);
+    for (int k = 0; k < count; k++) {
+        for (int v = 0; v < CLA_VECTORS; v++)
+            scores[k * CLA_VECTORS + v] += vec_load(line + count - 1 - k + v * CLA_LANES);
     }
+#endif
 }
 #endif

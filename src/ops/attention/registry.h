@@ -35,13 +35,6 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
 clattn_status cla_add_split_merge(clattn_plan *plan, const struct cla_split *split, clattn_error *error);
 
 /*
- * Adds the step of cl/flash_vector.cl with `block`, its rows packed over the heads of a key/value head where `pack` is
- * set; the keys are split where packing leaves too few work-groups.
- */
-clattn_status cla_add_flash_vector(clattn_plan *plan, const struct cla_vector_block *block, bool pack,
-                                   struct cla_text *name, clattn_error *error);
-
-/*
  * Whether the rows of all query heads of a key/value head can be numbered together, which kernels do in int, a tile
  * past the last one included.
  */
