@@ -10,7 +10,7 @@
  *   CLATTN_VARIANT   a variant to run alone
  */
 #include "compare.h"
-#include "forms.h"
+#include "internal_forms.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

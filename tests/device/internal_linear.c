@@ -4,7 +4,7 @@
  * block, a vector and a chunk take, on every variant in the form it has on this device and in those for vectors of 4, 8
  * and 16 lanes. None of these sizes is compiled in, so there are many.
  */
-#include "forms.h"
+#include "internal_forms.h"
 #include "linear.h"
 
 #include <setjmp.h>

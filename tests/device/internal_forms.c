@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Implements forms.h. */
-#include "forms.h"
+/* Implements internal_forms.h. */
+#include "internal_forms.h"
 
 #include "run/plan.h"
 

@@ -3,8 +3,8 @@
  * For tests from inside the library: the forms that a variant has for vectors of other widths than the device's, and
  * the sizes around the edges of a plan's tile, which its name tells.
  */
-#ifndef CLATTN_TESTS_FORMS_H
-#define CLATTN_TESTS_FORMS_H
+#ifndef CLATTN_TESTS_INTERNAL_FORMS_H
+#define CLATTN_TESTS_INTERNAL_FORMS_H
 
 #include "harness.h"
 
