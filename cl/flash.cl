@@ -28,22 +28,13 @@
 #define PIECES ((CLA_VALUE_DIM + CLA_TILE_KV - 1) / CLA_TILE_KV)
 
 /*
- * do(0), do(1) .. do(PIECES - 1). Sums that fit the registers are kept there, which takes constant indices, for some compilers
- * from the start; more of them only make long code.
+ * Unrolled where the sums fit the registers, which takes constant indices. In a loop all the same: of barriers that follow one
+ * another instead, PoCL 3.1 makes wrong values of f16 and bf16 in pages.
  */
 #if PIECES > 4
-#define EACH_PIECE(do)                                                                                                 \
-    for (int piece = 0; piece < PIECES; piece++) {                                                                     \
-        do(piece)                                                                                                      \
-    }
-#elif PIECES == 4
-#define EACH_PIECE(do) do(0) do(1) do(2) do(3)
-#elif PIECES == 3
-#define EACH_PIECE(do) do(0) do(1) do(2)
-#elif PIECES == 2
-#define EACH_PIECE(do) do(0) do(1)
+#define EACH_PIECE for (int piece = 0; piece < PIECES; piece++)
 #else
-#define EACH_PIECE(do) do(0)
+#define EACH_PIECE _Pragma("unroll") for (int piece = 0; piece < PIECES; piece++)
 #endif
 
 /* Scratch of a group: pieces of Q and K, then row maxima and, behind them, which keys are seen, then a piece of V. */
@@ -131,8 +122,8 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     const int2 all = visible_to_all(first, last);
 
     struct block out[PIECES];
-#define CLEAR(piece) block_clear(&out[piece]);
-    EACH_PIECE(CLEAR)
+    EACH_PIECE
+        block_clear(&out[piece]);
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
 #if CLA_SINKS
     float4 largest = (float4)(sink(h, CLA_SEMANTICS));
@@ -189,21 +180,21 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         to[2 * CLA_HEIGHT] = s.c2;
         to[3 * CLA_HEIGHT] = s.c3;
 
-#define FADE(piece) block_scale(&out[piece], fade);
-        EACH_PIECE(FADE)
+        EACH_PIECE
+            block_scale(&out[piece], fade);
 #pragma unroll 1
         for (int k0 = 0; k0 < CLA_TILE_KV; k0 += CLA_CHUNK) {
             uint seen_keys = 0xffffffffu;
 #if CLA_HIDDEN_KEYS
             seen_keys = seen[k0 >> 5] >> (k0 & 31);
 #endif
-#define ADD_VALUES(piece)                                                                                              \
-    stage_value(scratch, value, value_view, &batch, g, j0 + k0, some, (piece) * CLA_TILE_KV, CLA_VALUE_DIM, seen_keys, \
-                item, CLA_PLACES);                                                                                     \
-    barrier(CLK_LOCAL_MEM_FENCE);                                                                                      \
-    block_product(&out[piece], weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);                                   \
-    barrier(CLK_LOCAL_MEM_FENCE);
-            EACH_PIECE(ADD_VALUES)
+            EACH_PIECE {
+                stage_value(scratch, value, value_view, &batch, g, j0 + k0, some, piece * CLA_TILE_KV, CLA_VALUE_DIM,
+                            seen_keys, item, CLA_PLACES);
+                barrier(CLK_LOCAL_MEM_FENCE);
+                block_product(&out[piece], weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }
         }
     }
 
@@ -213,9 +204,9 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     for (int r = 0; r < 4; r++) {
         if (i + r < batch.q_len) {
             const long row = query_row(output_view, &batch, h, i + r);
-#define STORE(piece)                                                                                                   \
-    store4_output(output, row, (piece) * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM, block_row(&out[piece], r) * element_of(inverse, r));
-            EACH_PIECE(STORE)
+            EACH_PIECE
+                store4_output(output, row, piece * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM,
+                              block_row(&out[piece], r) * element_of(inverse, r));
         }
     }
 #if CLA_LSE
