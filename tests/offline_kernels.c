@@ -359,7 +359,8 @@ static void ask_for_all(void)
     };
     static const int dims[] = {64, 128, 256, 512};
     static const clattn_dtype types[] = {CLATTN_F32, CLATTN_F16};
-    static const char *const semantics[] = {"", ":causal:mask=bool"}; /* the least and the most that is often asked for */
+    static const char *const semantics[] = {"",
+                                            ":causal:mask=bool"}; /* the least and the most that is often asked for */
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
             for (size_t a = 0; a < sizeof attention / sizeof *attention; a++) {
