@@ -6,8 +6,8 @@
 
 static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
 {
-    const int64_t queries = 4 * tile->height;
-    const int64_t keys = 4 * tile->width;
+    const int64_t queries = 4 * (int64_t)tile->height;
+    const int64_t keys = 4 * (int64_t)tile->width;
     if (problem->value_dim > tile->most_sums)
         return INT64_MAX;
     return 4 * (keys * queries + (queries + keys) * tile->chunk);
