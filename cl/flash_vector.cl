@@ -111,7 +111,7 @@ APART static void follow(vec_t *largest, const vec_t *most, vec_t *sum, vec_t *o
     ivec_t grown = (ivec_t)(0);
     for (int v = 0; v < CLA_VECTORS; v++)
         grown |= most[v] > largest[v] + (BASE_2 ? LAG : LAG * LN2);
-    if (!any_lane(grown))
+    if (or_lanes(as_uvec(grown)) == 0)
         return;
     vec_t fade[CLA_VECTORS];
     for (int v = 0; v < CLA_VECTORS; v++) {

@@ -105,18 +105,19 @@ static inline void store_some_output(__global output_t *p, vec_t x, int count)
         store_output(p, d, ((const float *)&x)[d]);
 }
 
-/* Whether any lane of `test` is true (-1). */
-static inline int any_lane(ivec_t test)
+/* The bits that are set in some lane. */
+static inline uint or_lanes(uvec_t x)
 {
 #if CLA_LANES == 16
-    const int8 half_8 = test.lo | test.hi;
-    const int4 half_4 = half_8.lo | half_8.hi;
+    const uint8 half_8 = x.lo | x.hi;
+    const uint4 half_4 = half_8.lo | half_8.hi;
 #elif CLA_LANES == 8
-    const int4 half_4 = test.lo | test.hi;
+    const uint4 half_4 = x.lo | x.hi;
 #else
-    const int4 half_4 = test;
+    const uint4 half_4 = x;
 #endif
-    return as_long(half_4.lo | half_4.hi) != 0;
+    const ulong pair = as_ulong(half_4.lo | half_4.hi);
+    return (uint)(pair | pair >> 32);
 }
 
 /* The elements of two half vectors by turns. */

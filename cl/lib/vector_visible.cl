@@ -61,21 +61,6 @@ static inline uvec_t low_bits(ivec_t n)
     return n > 31 ? (uvec_t)(~0u) : n > 0 ? below : (uvec_t)(0);
 }
 
-/* The bits that are set in some lane. */
-static inline uint or_lanes(uvec_t x)
-{
-#if CLA_LANES == 16
-    const uint8 half_8 = x.lo | x.hi;
-    const uint4 half_4 = half_8.lo | half_8.hi;
-#elif CLA_LANES == 8
-    const uint4 half_4 = x.lo | x.hi;
-#else
-    const uint4 half_4 = x;
-#endif
-    const ulong pair = as_ulong(half_4.lo | half_4.hi);
-    return (uint)(pair | pair >> 32);
-}
-
 #if CLA_MASK == 1
 /*
  * Bit k: element k of a row of the mask is not 0, for `count` elements. Of 64, eight bytes are looked at in a long: one that
