@@ -46,7 +46,10 @@
 APART static void widen(float *wide, __global const key_t *weight, long stride, int depth, int count)
 {
     for (int n = 0; n < count; n++) {
-        for (int d = 0; d < depth; d += CLA_LANES)
+        int d = 0;
+        for (; d + CLA_LANES <= depth; d += CLA_LANES)
+            vec_store(load_vec_key(weight + n * stride + d), wide + n * CLA_DEPTH + d);
+        if (d < depth)
             vec_store(load_some_key(weight + n * stride + d, depth - d), wide + n * CLA_DEPTH + d);
     }
 }
