@@ -30,13 +30,7 @@
 
 #define part_t CLA_JOIN(CLA_STORE_, CLA_PART_TYPE)
 #define load_part(p, i) CLA_JOIN(CLA_LOAD_, CLA_PART_TYPE)(p, i)
-#if CLA_PART_TYPE == 0
-#define load_parts(p) vec_load(p)
-#elif CLA_PART_TYPE == 1
-#define load_parts(p) CLA_JOIN(vload_half, CLA_LANES)(0, p)
-#else
-#define load_parts(p) as_vec(CLA_JOIN(convert_uint, CLA_LANES)(CLA_JOIN(vload, CLA_LANES)(0, p)) << 16)
-#endif
+#define load_parts(p) CLA_JOIN(LOAD_VEC_, CLA_PART_TYPE)(p)
 
 /* The largest log-sum-exp of a row's parts, x, and the sum of the powers of the differences from it, y. */
 static inline float2 largest_and_sum(__global const float *part_lse, long stride, int parts)

@@ -301,7 +301,8 @@ static void ask_for_append(int dim, clattn_dtype type)
     desc.capacity = 4096;
     desc.head_dim = dim;
     desc.key.dtype = desc.value.dtype = desc.key_cache.dtype = desc.value_cache.dtype = type;
-    release(clattn_append_plan_create(context, &desc, &plan, &error), plan, "append", &error);
+    const clattn_status status = clattn_append_plan_create(context, &desc, &plan, &error);
+    release(status, plan, "append", &error);
 }
 
 static void ask_for_rotary(int dim, clattn_dtype type)
@@ -315,7 +316,8 @@ static void ask_for_rotary(int dim, clattn_dtype type)
     desc.length = 512;
     desc.head_dim = dim;
     desc.input.dtype = desc.output.dtype = type;
-    release(clattn_rotary_plan_create(context, &desc, &plan, &error), plan, "rotary", &error);
+    const clattn_status status = clattn_rotary_plan_create(context, &desc, &plan, &error);
+    release(status, plan, "rotary", &error);
 }
 
 static void ask_for_sinusoidal(int dim, clattn_dtype type)
@@ -329,7 +331,8 @@ static void ask_for_sinusoidal(int dim, clattn_dtype type)
     desc.width = 8 * dim;
     desc.add = 1;
     desc.input.dtype = desc.output.dtype = type;
-    release(clattn_sinusoidal_plan_create(context, &desc, &plan, &error), plan, "sinusoidal", &error);
+    const clattn_status status = clattn_sinusoidal_plan_create(context, &desc, &plan, &error);
+    release(status, plan, "sinusoidal", &error);
 }
 
 static void ask_for_linear(int dim, clattn_dtype type)
@@ -343,7 +346,8 @@ static void ask_for_linear(int dim, clattn_dtype type)
     desc.in_features = desc.out_features = 8 * dim;
     desc.bias = 1;
     desc.input.dtype = desc.weight.dtype = desc.bias_dtype = desc.output.dtype = type;
-    release(clattn_linear_plan_create(context, &desc, &plan, &error), plan, "linear", &error);
+    const clattn_status status = clattn_linear_plan_create(context, &desc, &plan, &error);
+    release(status, plan, "linear", &error);
 }
 
 static void ask_for_all(void)

@@ -59,10 +59,10 @@
 #endif
 
 #define LOAD_VEC_0(p) vec_load(p)
-#define LOAD_VEC_1(p) CLA_JOIN(vload_half, CLA_LANES)(0, p)
+#define LOAD_VEC_1(p) CLA_JOIN(load_halves, CLA_LANES)(p)
 #define LOAD_VEC_2(p) as_vec(CLA_JOIN(convert_uint, CLA_LANES)(vec_load(p)) << 16)
 #define STORE_VEC_0(p, x) vec_store(x, p)
-#define STORE_VEC_1(p, x) CLA_JOIN(CLA_JOIN(vstore_half, CLA_LANES), _rte)(x, 0, p)
+#define STORE_VEC_1(p, x) CLA_JOIN(store_halves, CLA_LANES)(p, x)
 #define STORE_VEC_2(p, x) vec_store(CLA_JOIN(convert_ushort, CLA_LANES)(bf16_vec_bits(x)), p)
 
 #define load_vec_query(p)      CLA_JOIN(LOAD_VEC_, CLA_QUERY_TYPE)(p)

@@ -38,7 +38,7 @@
 #define CLA_LOAD4_2(p, i) as_float4(convert_uint4(vload4(0, (p) + (i))) << 16)
 
 #define CLA_LOAD16_0(p, i) vload16(0, (p) + (i))
-#define CLA_LOAD16_1(p, i) vload_half16(0, (p) + (i))
+#define CLA_LOAD16_1(p, i) load_halves16((p) + (i))
 #define CLA_LOAD16_2(p, i) as_float16(convert_uint16(vload16(0, (p) + (i))) << 16)
 
 #define CLA_STORE_AS_0(p, i, x) ((p)[i] = (x))
@@ -46,7 +46,7 @@
 #define CLA_STORE_AS_2(p, i, x) ((p)[i] = bf16_bits(x))
 
 #define CLA_STORE16_AS_0(p, i, x) vstore16((x), 0, (p) + (i))
-#define CLA_STORE16_AS_1(p, i, x) vstore_half16_rte((x), 0, (p) + (i))
+#define CLA_STORE16_AS_1(p, i, x) store_halves16((p) + (i), x)
 #define CLA_STORE16_AS_2(p, i, x) vstore16(bf16_bits16(x), 0, (p) + (i))
 
 #define load_query(p, i)      CLA_JOIN(CLA_LOAD_, CLA_QUERY_TYPE)(p, i)
@@ -60,6 +60,38 @@
 #define load16_value(p, i)    CLA_JOIN(CLA_LOAD16_, CLA_VALUE_TYPE)(p, i)
 #define store_output(p, i, x) CLA_JOIN(CLA_STORE_AS_, CLA_OUTPUT_TYPE)(p, i, x)
 #define store16_output(p, i, x) CLA_JOIN(CLA_STORE16_AS_, CLA_OUTPUT_TYPE)(p, i, x)
+
+/*
+ * n halves from p on, by way of integers: PoCL 3.1 takes vload_half8 and its like to be given what is aligned as a vector of
+ * them, and may make an instruction that ends the process where it is not.
+ */
+#define CLA_DEFINE_HALVES(n)                                                                                           \
+    static inline CLA_JOIN(float, n) load_halves##n(__global const half *p)                                            \
+    {                                                                                                                  \
+        const CLA_JOIN(ushort, n) bits = vload##n(0, (__global const ushort *)p);                                      \
+        return vload_half##n(0, (const half *)&bits);                                                                  \
+    }                                                                                                                  \
+    static inline void store_halves##n(__global half *p, CLA_JOIN(float, n) x)                                         \
+    {                                                                                                                  \
+        CLA_JOIN(ushort, n) bits;                                                                                      \
+        vstore_half##n##_rte(x, 0, (half *)&bits);                                                                     \
+        vstore##n(bits, 0, (__global ushort *)p);                                                                      \
+    }
+
+CLA_DEFINE_HALVES(4)
+CLA_DEFINE_HALVES(8)
+
+/* PoCL makes twice as many instructions of the sixteen at once. */
+static inline float16 load_halves16(__global const half *p)
+{
+    return (float16)(load_halves8(p), load_halves8(p + 8));
+}
+
+static inline void store_halves16(__global half *p, float16 x)
+{
+    store_halves8(p, x.lo);
+    store_halves8(p + 8, x.hi);
+}
 
 /* The upper half of x, rounded to nearest even; NaN stays NaN, made quiet. */
 static inline ushort bf16_bits(float x)

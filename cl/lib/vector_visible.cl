@@ -209,8 +209,9 @@ APART static void cut_scores(vec_t *scores, const uint *kept, int count)
 
 #if CLA_SOFTCAP
 /*
- * (e^2x - 1) / (e^2x + 1), the numerator as 2^n (2^r - 1) + (2^n - 1) with vec_exp2's n, r and polynomial: so nothing is lost
- * near 0. Relative error below 5e-7.
+ * (e^2x - 1) / (e^2x + 1), the numerator as 2^n (2^r - 1) + (2^n - 1) with n and r as in vec_exp2, so that nothing is lost near
+ * 0, where 2^r - 1 is r times a polynomial of its own, the minimax one of degree 5 for (2^r - 1) / r on [-1/2, 1/2], relative
+ * error below 1.1e-8. Relative error of the whole below 3e-7.
  */
 static inline vec_t vec_tanh(vec_t x)
 {
@@ -218,10 +219,11 @@ static inline vec_t vec_tanh(vec_t x)
     const vec_t y = near * 2.88539008f;
     const vec_t shifted = y + 12582912.0f;
     const vec_t r = y - (shifted - 12582912.0f);
-    vec_t p = r * 1.32647273e-3f + 9.67151299e-3f;
-    p = p * r + 5.55073358e-2f;
-    p = p * r + 2.40222424e-1f;
-    p = p * r + 6.93147004e-1f;
+    vec_t p = r * 1.540351287e-4f + 1.339073580e-3f;
+    p = p * r + 9.618237495e-3f;
+    p = p * r + 5.550357433e-2f;
+    p = p * r + 2.402264979e-1f;
+    p = p * r + 6.931471879e-1f;
     const vec_t power = as_vec((as_ivec(shifted) << 23) + 0x3f800000);
     const vec_t less_1 = p * r * power + (power - 1.0f);
     return less_1 / (less_1 + 2.0f);

@@ -156,6 +156,13 @@ static void fully_masked_rows_are_zero(void **state)
     }
 }
 
+/* A row of halves may begin at any even address, for all that a compiler makes of vectors of them. */
+static void rows_need_no_alignment(void **state)
+{
+    check_against_oracle(*state, "b1h4q2k300d33:%s", NULL);
+    check_against_oracle(*state, "b1h4q1k300d36:%s", NULL);
+}
+
 /* By the band: queries before the first key, and behind the last by more than the window. */
 static void positions_outside_the_keys_are_zero(void **state)
 {
@@ -594,6 +601,7 @@ static void infinite_masks_are_arithmetic(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_need_no_alignment),
         cmocka_unit_test(rows_of_low_sinks_alone_are_zero),
         cmocka_unit_test(nan_in_a_value_stays_in_its_tile),
         cmocka_unit_test(hostile_cumulative_lengths_stay_inside),
