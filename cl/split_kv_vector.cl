@@ -34,7 +34,7 @@
  *                                 writes its own output and lse as part [part, b, q_heads, q_len, ..] in f32, which
  *                                 merge.cl makes one; CLA_OUTPUT_TYPE is then f32. The first has the sink.
  *
- * Local memory: none. Private memory: about 4 CLA_ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + 2 CLA_KEYS) + 16 CLA_KEYS bytes.
+ * Local memory: none. Private memory: about 4 CLA_ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) + 20 CLA_KEYS bytes.
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_ROWS) || !defined(CLA_KEYS) ||                   \
     !defined(CLA_LSE) || !defined(CLA_SPLIT)

@@ -152,7 +152,7 @@ WIDE static inline void turn_square(vec_t square[CLA_LANES])
  * 2^x for x <= 16, for devices whose own exp2 is a call. x = n + r with n the nearest integer, found by adding 1.5 * 2^23,
  * whose last bit stands for 1, and 127, so that the last bits are the exponent of 2^n, which for n = -127 means 0; 2^r is a
  * polynomial on [-1/2, 1/2], the minimax one of degree 5 in relative error with its first coefficient held at 1. Relative
- * error below 1.7e-7. Below -126.5 the result is exactly 0. NaN stays NaN.
+ * error below 1.9e-7. Below -126.5 the result is exactly 0. NaN stays NaN.
  */
 static inline vec_t vec_exp2(vec_t x)
 {

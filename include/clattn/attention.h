@@ -25,13 +25,15 @@
  *
  *   - A row from which every key is excluded, or with kv_len 0, gives an output of exactly 0, weights of exactly 0
  *     and an lse of -inf, or of the sink's logit.
- *   - Keys and values that are excluded from every query of their batch and head may hold anything, NaN too. NaN
- *     in a query or in a visible key reaches the whole row. NaN or Inf in a visible value reaches its column of
- *     the rows that see it, and may reach other rows of the same tile of queries.
+ *   - Keys and values that are excluded from every query of their batch and key/value head may hold anything, NaN
+ *     too. NaN in a query or in a visible key reaches the whole row. NaN or Inf in a visible value reaches its
+ *     column of the rows that see it, and may reach other rows of the same tile of queries, which may be those of
+ *     all query heads of the key/value head.
  *   - Excluding is selecting: no large negative number stands in for it. A finite additive mask value is
  *     arithmetic, -FLT_MAX too; -inf excludes.
  *   - Logits up to 10^37 in size, and queries times scale up to that, overflow nowhere. Where one leads the others
- *     by more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers.
+ *     by more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers. Values
+ *     are summed before they are divided, with weights of up to 2^16: those above 10^33 / kv_len may overflow.
  *   - Accuracy, element by element, on random inputs and on those with large logits, with A the largest |scale|
  *     sum_d |q_d k_d| + |all that is added| of the row's keys that matter, and at least |sinks[h]| where that matters:
  *     |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len) / 16)) sum_j w_j |v_j|, eps_out being 2^-23 for an output in
