@@ -200,13 +200,14 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
 
     sum = across_row_sum(sum, scratch, x, y);
     const float4 inverse = sum == 0.0f ? (float4)(0.0f) : 1.0f / sum;
+    EACH_PIECE
+        block_scale(&out[piece], inverse);
 #pragma unroll
     for (int r = 0; r < 4; r++) {
         if (i + r < batch.q_len) {
             const long row = query_row(output_view, &batch, h, i + r);
             EACH_PIECE
-                store4_output(output, row, piece * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM,
-                              block_row(&out[piece], r) * element_of(inverse, r));
+                store4_output(output, row, piece * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM, block_row(&out[piece], r));
         }
     }
 #if CLA_LSE
