@@ -520,6 +520,20 @@ static void extreme_logits_do_not_overflow(void **state)
     check_against_oracle(*state, "b1h1q40k150d20:%s:scale=1:lse:scores=raw", set_extreme_logits);
 }
 
+/* Scores near a twentieth of the cap, where e^2x - 1 loses most; key 0 leads by far, so the lse is its capped score. */
+static void set_scores_far_below_the_cap(struct arrays *arrays)
+{
+    for (int64_t i = 0; i < arrays->array[ARRAY_QUERY].extent[2]; ++i)
+        arrays_set_row(arrays, ARRAY_QUERY, 0, 0, i, 44.0 + 0.25 * (double)i);
+    for (int64_t j = 0; j < arrays->array[ARRAY_KEY].extent[2]; ++j)
+        arrays_set_row(arrays, ARRAY_KEY, 0, 0, j, j == 0 ? 1.0 : -1.0);
+}
+
+static void a_softcap_far_above_the_scores_is_exact(void **state)
+{
+    check_against_oracle(*state, "b1h1q20k2d1:%s:scale=1:lse:softcap=1000", set_scores_far_below_the_cap);
+}
+
 /* Query i meets key (7 i) % 128 with a logit of 112, all others with 0: the output is that key's value row. */
 static void a_leading_logit_gives_its_value(void **state)
 {
@@ -616,6 +630,7 @@ int main(void)
         cmocka_unit_test(infinite_scores_are_arithmetic),
         cmocka_unit_test(nan_in_a_value_stays_in_its_column),
         cmocka_unit_test(extreme_logits_do_not_overflow),
+        cmocka_unit_test(a_softcap_far_above_the_scores_is_exact),
         cmocka_unit_test(a_leading_logit_gives_its_value),
         cmocka_unit_test(lowest_masks_are_arithmetic),
         cmocka_unit_test(infinite_masks_are_arithmetic),
