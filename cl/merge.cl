@@ -2,11 +2,12 @@
 /*
  * Merge of partial states, numerically stable: attention over all keys from attention over parts of them.
  *
- *   O[b,h,i] = sum over k of e^(L_k - m) O_k[b,h,i] / sum over k of e^(L_k - m)   L = m + ln sum over k of e^(L_k - m)
+ *   O[b,h,i] = sum over k of w_k O_k[b,h,i] / sum over k of w_k   L = m + ln sum over k of w_k   w_k = s_k e^(m_k - m)
  *
- * m being the largest L_k. A part with L_k = -inf is left out: its output is not read.
+ * (m_k, s_k) being the state of the row in part k: its largest logit and the sum of e^(logit - m_k), or its log-sum-exp
+ * and 1. m is the largest m_k. A part with s_k = 0, or whose log-sum-exp is -inf, is left out: its output is not read.
  *
- *   parts [parts, b * heads + h, q_len, value_dim]   part_lse [parts, b * heads + h, q_len] f32
+ *   parts [parts, b * heads + h, q_len, value_dim]   states [parts, b * heads + h, q_len, 1 or 2] f32
  *   output [b, heads, q_len, value_dim]   lse [b, heads, q_len] f32
  *
  * There are as many parts as kv_len keys cut every split_keys. Within attention a batch may have fewer rows, and rows of
@@ -17,9 +18,11 @@
  *
  *   CLA_GROUP_SIZE   work-items a group, 1 or more
  *   CLA_PART_TYPE    what the outputs of the parts are stored in, as in types.cl
+ *   CLA_PART_SUMS    1: a state is the largest logit and the sum, which stays exact where the logits are so large that a
+ *                    log-sum-exp could not tell the sum; 0: it is the log-sum-exp
  *   CLA_LSE          1: write lse
  */
-#if !defined(CLA_GROUP_SIZE) || !defined(CLA_PART_TYPE) || !defined(CLA_LSE)
+#if !defined(CLA_GROUP_SIZE) || !defined(CLA_PART_TYPE) || !defined(CLA_PART_SUMS) || !defined(CLA_LSE)
 #error "merge.cl: a parameter is not defined"
 #endif
 
@@ -32,26 +35,44 @@
 #define load_part(p, i) CLA_JOIN(CLA_LOAD_, CLA_PART_TYPE)(p, i)
 #define load_parts(p) CLA_JOIN(LOAD_VEC_, CLA_PART_TYPE)(p)
 
-/* The largest log-sum-exp of a row's parts, x, and the sum of the powers of the differences from it, y. */
-static inline float2 largest_and_sum(__global const float *part_lse, long stride, int parts)
+/* m_k and s_k, which is 0 where the part is left out. */
+static inline float2 load_state(__global const float *state)
+{
+#if CLA_PART_SUMS
+    return vload2(0, state);
+#else
+    return (float2)(*state, *state == -INFINITY ? 0.0f : 1.0f);
+#endif
+}
+
+/* w_k */
+static inline float weight_of(float2 state, float largest)
+{
+    return state.y == 0.0f ? 0.0f : exp2((state.x - largest) * LOG2E) * state.y;
+}
+
+/* The state of all parts together. */
+static inline float2 join_states(__global const float *states, long stride, int parts)
 {
     /* The least finite number stands for "no part yet": -inf would make -inf - -inf where all are left out. */
     float largest = -FLT_MAX;
-    for (int k = 0; k < parts; k++)
-        largest = fmax(largest, part_lse[k * stride]);
+    for (int k = 0; k < parts; k++) {
+        const float2 state = load_state(states + k * stride);
+        largest = state.y == 0.0f ? largest : fmax(largest, state.x);
+    }
     float sum = 0.0f;
     for (int k0 = 0; k0 < parts; k0 += RUN) {
         const int end = min(parts, k0 + RUN);
         float run = 0.0f;
         for (int k = k0; k < end; k++)
-            run += exp2((part_lse[k * stride] - largest) * LOG2E);
+            run += weight_of(load_state(states + k * stride), largest);
         sum += run;
     }
     return (float2)(largest, sum);
 }
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
-merge(__global const part_t *parts_output, long4 parts_view, __global const float *part_lse, long4 part_lse_view,
+merge(__global const part_t *parts_output, long4 parts_view, __global const float *states, long4 states_view,
       __global output_t *output, long4 output_view, __global float *lse, long4 lse_view, int q_heads, int value_dim,
       int split_keys, int4 slice, CLA_SEMANTICS_PARAMS)
 {
@@ -70,10 +91,10 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
     const int vectors_end = columns / CLA_LANES * CLA_LANES;
     const int step = CLA_GROUP_SIZE * CLA_LANES;
     __global const part_t *from = parts_output + view_row(parts_view, 0, b_h, i);
-    __global const float *logs = part_lse + view_row(part_lse_view, 0, b_h, i);
+    __global const float *state_of = states + view_row(states_view, 0, b_h, i);
     const long to = query_row(output_view, &batch, h, i);
 
-    float2 all = largest_and_sum(logs, part_lse_view.y, parts);
+    float2 all = join_states(state_of, states_view.y, parts);
 #if CLA_SINKS /* one of the parts has the sink in it, unless there is none */
     if (exists && parts == 0) {
         all.x = sink(h, CLA_SEMANTICS);
@@ -94,10 +115,10 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
             for (int n = 0; n < CLA_VECTORS; n++)
                 run[n] = (vec_t)(0.0f);
             for (int k = k0; k < end; k++) {
-                const float log_sum = logs[k * part_lse_view.y];
-                if (log_sum == -INFINITY)
+                const float2 state = load_state(state_of + k * states_view.y);
+                if (state.y == 0.0f)
                     continue;
-                const vec_t weight = vec_exp2((vec_t)((log_sum - all.x) * LOG2E));
+                const vec_t weight = (vec_t)(weight_of(state, all.x));
 #pragma unroll
                 for (int n = 0; n < CLA_VECTORS; n++) {
                     if (c0 + n * step < vectors_end)
@@ -122,9 +143,9 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
             const int end = min(parts, k0 + RUN);
             float run = 0.0f;
             for (int k = k0; k < end; k++) {
-                const float log_sum = logs[k * part_lse_view.y];
-                if (log_sum != -INFINITY)
-                    run += exp2((log_sum - all.x) * LOG2E) * load_part(from, k * parts_view.y + c);
+                const float2 state = load_state(state_of + k * states_view.y);
+                if (state.y != 0.0f)
+                    run += weight_of(state, all.x) * load_part(from, k * parts_view.y + c);
             }
             total += run;
         }

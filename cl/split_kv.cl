@@ -27,8 +27,9 @@
  *   CLA_SHARERS                   work-items that share a key: a power of two, ITEM_ROWS or more
  *   CLA_LSE                       1: write lse
  *   CLA_SPLIT                     1: keys are split over work-groups, split_keys each, numbered innermost; each group writes
- *                                 its own output and lse as part [part, b, q_heads, q_len, ..] in f32, which merge.cl makes
- *                                 one. The first has the sink.
+ *                                 its own output as part [part, b, q_heads, q_len, ..] in f32 and, in place of lse, the
+ *                                 row's largest score and sum of e^(score - largest), which merge.cl makes one. The first
+ *                                 has the sink.
  *
  * Local memory, in bytes: 16 (CLA_ROWS QUERY_QUADS + CLA_GROUP_SIZE ITEM_ROWS + (ROW_GROUPS - 1) (QUERY_PAD + SHARE_PAD / 4)) +
  * 4 CLA_ROWS (KEYS + KEY_SLOTS + 1) + 8 KEYS.
@@ -83,7 +84,7 @@
 #if CLA_SPLIT
 #define result_t             float
 #define store_result(p, i, x) ((p)[i] = (x))
-#define SPLIT_PARAMS         , int split_keys, long part_stride, long lse_part_stride
+#define SPLIT_PARAMS         , int split_keys, long part_stride, long state_part_stride
 #else
 #define result_t     output_t
 #define store_result store_output
@@ -474,7 +475,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
             sum += row_scratch[row * KEY_SLOTS + other];
         fades[row] = sum == 0.0f ? 0.0f : 1.0f / sum;
 #if CLA_SPLIT
-        lse[part * lse_part_stride + view_row(lse_view, batch.index, h, i)] = largest + log(sum);
+        vstore2((float2)(largest, sum), 0, lse + part * state_part_stride + view_row(lse_view, batch.index, h, i));
 #elif CLA_LSE
         lse[query_row(lse_view, &batch, h, i)] = largest + log(sum);
 #endif

@@ -31,8 +31,9 @@
  *   CLA_KEYS                      keys a tile, a multiple of 16
  *   CLA_LSE                       1: write lse
  *   CLA_SPLIT                     1: keys are split over work-groups, split_keys each, numbered innermost; each group
- *                                 writes its own output and lse as part [part, b, q_heads, q_len, ..] in f32, which
- *                                 merge.cl makes one; CLA_OUTPUT_TYPE is then f32. The first has the sink.
+ *                                 writes its own output as part [part, b, q_heads, q_len, ..] in f32 and, in place of
+ *                                 lse, the row's largest score and sum of e^(score - largest), which merge.cl makes
+ *                                 one; CLA_OUTPUT_TYPE is then f32. The first has the sink.
  *
  * Local memory: none. Private memory: about 4 CLA_ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) + 20 CLA_KEYS bytes.
  */
@@ -68,7 +69,7 @@
 #define LAST_PIECE (VALUE_VECTORS - (VALUE_VECTORS - 1) / PIECE * PIECE)
 
 #if CLA_SPLIT
-#define SPLIT_PARAMS , int split_keys, long part_stride, long lse_part_stride
+#define SPLIT_PARAMS , int split_keys, long part_stride, long state_part_stride
 #else
 #define SPLIT_PARAMS
 #endif
@@ -419,14 +420,15 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
     for (int r = 0; r < rows.count; r++) {
         const float total = ((const float *)&sum)[r];
         const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
-        const float row_lse = ((const float *)&largest)[r] * (BASE_2 ? LN2 : 1.0f) + log(total);
+        const float row_largest = ((const float *)&largest)[r] * (BASE_2 ? LN2 : 1.0f);
 #if CLA_SPLIT
         const long at = part * part_stride + view_row(output_view, batch.index, rows.head[r], rows.query[r]);
-        lse[part * lse_part_stride + view_row(lse_view, batch.index, rows.head[r], rows.query[r])] = row_lse;
+        vstore2((float2)(row_largest, total), 0,
+                lse + part * state_part_stride + view_row(lse_view, batch.index, rows.head[r], rows.query[r]));
 #else
         const long at = query_row(output_view, &batch, rows.head[r], rows.query[r]);
 #if CLA_LSE
-        lse[query_row(lse_view, &batch, rows.head[r], rows.query[r])] = row_lse;
+        lse[query_row(lse_view, &batch, rows.head[r], rows.query[r])] = row_largest + log(total);
 #endif
 #endif
         for (int v = 0; v < VALUE_VECTORS; v++)

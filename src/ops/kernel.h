@@ -71,9 +71,9 @@ struct cla_intermediate {
 void cla_step_intermediate(struct cla_step *step, const struct cla_problem *problem, const struct cla_intermediate *at);
 
 /*
- * Where the outputs of partial attention, or their log-sum-exps, lie: a float tensor [parts, batch * q_heads, q_len,
- * columns] in the workspace, or an operand of these extents. Where the step works on a slice, the workspace holds the
- * slice alone, and head_stride and row_stride are within it.
+ * Where the outputs of partial attention, or the states of their rows, lie: a float tensor [parts, batch * q_heads,
+ * q_len, columns] in the workspace, or an operand of these extents. Where the step works on a slice, the workspace
+ * holds the slice alone, and head_stride and row_stride are within it.
  */
 struct cla_partial {
     bool in_workspace;
@@ -85,12 +85,13 @@ struct cla_partial {
 };
 
 /*
- * The step that merges the parts into CLA_OUTPUT and, where the problem has it, CLA_LSE. There are as many parts as the
- * run's kv_len cut every `split_keys`: none, where it is 0, gives an output of 0 and an lse of -inf or of the sink. A
- * part whose lse is -inf may have any output; one part has the sink in it, if there is one. Rows of the parts are not
+ * The step that merges the parts into CLA_OUTPUT and, where the problem has it, CLA_LSE. A row's state is its largest
+ * logit and its sum in the workspace, its log-sum-exp in an operand. There are as many parts as the run's kv_len cut
+ * every `split_keys`: none, where it is 0, gives an output of 0 and an lse of -inf or of the sink. A part whose sum is
+ * 0 or whose lse is -inf may have any output; one part has the sink in it, if there is one. Rows of the parts are not
  * packed where those of the output are. `name`, unless NULL, receives the tile's name.
  */
-clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *lse,
+clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *states,
                                  int64_t split_keys, struct cla_text *name, clattn_error *error);
 
 /*

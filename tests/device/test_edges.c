@@ -596,6 +596,43 @@ static void lowest_masks_are_arithmetic(void **state)
     check_against_oracle(*state, "b1h2q9k130d20:%s:mask=add:lse:scores=masked", set_lowest_masks);
 }
 
+/*
+ * All keys of a row at -FLT_MAX weigh alike, however a kernel cuts them: more than a log-sum-exp of a part can tell,
+ * since -FLT_MAX + ln n is -FLT_MAX.
+ */
+static void rows_of_the_lowest_mask_give_the_mean(void **state)
+{
+    const struct harness *harness = *state;
+    const int64_t keys = 1100;
+    const char *variant;
+
+    for (size_t n = 0; next_variant(&n, &variant);) {
+        struct test_case c = make_case("b1h1q2k1100d20:%s:mask=add", "f32");
+        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+        struct arrays arrays;
+        if (plan == NULL)
+            continue;
+        assert_true(arrays_init(&arrays, &c));
+        for (int64_t i = 0; i < 2; ++i)
+            for (int64_t j = 0; j < keys; ++j)
+                oracle_store(CLATTN_F32, arrays_at(&arrays, ARRAY_MASK),
+                             array_index(&arrays.array[ARRAY_MASK], 0, 0, i, j), -FLT_MAX);
+        for (int64_t j = 0; j < keys; ++j)
+            arrays_set_row(&arrays, ARRAY_VALUE, 0, 0, j, (double)j);
+        run(harness, plan, &arrays);
+        for (int64_t i = 0; i < 2; ++i)
+            for (int64_t d = 0; d < 20; ++d) {
+                const double mean = (double)(keys - 1) / 2;
+                const double got = element(&arrays, ARRAY_OUTPUT, 0, i, d);
+                if (!(fabs(got - mean) < 1e-4 * mean))
+                    fail_msg("%s, %s: output[%d,%d] is %.9g: expected %.9g", c.name, clattn_plan_name(plan), (int)i,
+                             (int)d, got, mean);
+            }
+        arrays_free(&arrays);
+        clattn_plan_release(plan);
+    }
+}
+
 /* A mask value of +inf or NaN is arithmetic too: the row becomes NaN. */
 static void set_nan_masks(struct arrays *arrays)
 {
@@ -633,6 +670,7 @@ int main(void)
         cmocka_unit_test(a_softcap_far_above_the_scores_is_exact),
         cmocka_unit_test(a_leading_logit_gives_its_value),
         cmocka_unit_test(lowest_masks_are_arithmetic),
+        cmocka_unit_test(rows_of_the_lowest_mask_give_the_mean),
         cmocka_unit_test(infinite_masks_are_arithmetic),
     };
 

@@ -19,7 +19,7 @@ void cla_flash_options(struct cla_text *options, const struct cla_problem *probl
 struct cla_split {
     int64_t keys; /* of a part; 0: not split */
     struct cla_partial outputs;
-    struct cla_partial lse;
+    struct cla_partial states; /* of a row: its largest logit, and the sum of e^(logit - largest) */
 };
 
 /*

@@ -39,12 +39,12 @@ struct cla_split cla_split_keys(clattn_plan *plan, int64_t groups, int64_t granu
                                          .part_stride = rows * problem->value_dim,
                                          .head_stride = problem->q_len * problem->value_dim,
                                          .row_stride = problem->value_dim};
-    split.lse = (struct cla_partial){.in_workspace = true,
-                                     .start = parts * split.outputs.part_stride,
-                                     .part_stride = rows,
-                                     .head_stride = problem->q_len,
-                                     .row_stride = 1};
-    plan->workspace_size = (size_t)(split.lse.start + parts * rows) * sizeof(float);
+    split.states = (struct cla_partial){.in_workspace = true,
+                                        .start = parts * split.outputs.part_stride,
+                                        .part_stride = 2 * rows,
+                                        .head_stride = 2 * problem->q_len,
+                                        .row_stride = 2};
+    plan->workspace_size = (size_t)(split.states.start + parts * split.states.part_stride) * sizeof(float);
     return split;
 }
 
@@ -62,7 +62,7 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
     cla_step_operand(step, problem, CLA_VALUE);
     if (parts) {
         partial_arg(step, problem, &split->outputs);
-        partial_arg(step, problem, &split->lse);
+        partial_arg(step, problem, &split->states);
     } else {
         cla_step_operand(step, problem, CLA_OUTPUT);
         cla_step_operand(step, problem, CLA_LSE);
@@ -73,7 +73,7 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
     if (parts) {
         cla_step_int(step, split->keys);
         cla_step_long(step, split->outputs.part_stride);
-        cla_step_long(step, split->lse.part_stride);
+        cla_step_long(step, split->states.part_stride);
         step->tile_keys = split->keys;
     } else {
         step->column_groups = 1;
@@ -84,5 +84,5 @@ clattn_status cla_add_split_merge(clattn_plan *plan, const struct cla_split *spl
 {
     if (split->keys == 0)
         return CLATTN_SUCCESS;
-    return cla_add_merge_step(plan, &split->outputs, &split->lse, split->keys, NULL, error);
+    return cla_add_merge_step(plan, &split->outputs, &split->states, split->keys, NULL, error);
 }

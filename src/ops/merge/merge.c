@@ -27,8 +27,9 @@ static void add_partial(struct cla_step *step, const struct cla_problem *problem
         cla_step_operand(step, problem, at->operand);
 }
 
-static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *lse,
-                                    int64_t split_keys, int lanes, size_t size, clattn_error *error)
+static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial *outputs,
+                                    const struct cla_partial *states, int64_t split_keys, int lanes, size_t size,
+                                    clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     const clattn_dtype part = outputs->in_workspace ? CLATTN_F32 : problem->tensor[outputs->operand].dtype;
@@ -38,13 +39,14 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial 
     cla_common_options(&options, problem, USES, NULL, &block);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_PART_TYPE", (int64_t)part);
+    cla_option(&options, "CLA_PART_SUMS", states->in_workspace);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
     clattn_status status = cla_plan_add_step(plan, "merge.cl", options.data, "merge", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
     add_partial(step, problem, outputs);
-    add_partial(step, problem, lse);
+    add_partial(step, problem, states);
     cla_step_operand(step, problem, CLA_OUTPUT);
     cla_step_operand(step, problem, CLA_LSE);
     cla_step_int(step, problem->q_heads);
@@ -59,14 +61,14 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial 
     return CLATTN_SUCCESS;
 }
 
-clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *lse,
+clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *outputs, const struct cla_partial *states,
                                  int64_t split_keys, struct cla_text *name, clattn_error *error)
 {
     const struct cla_device *device = &plan->context->device;
     const int lanes = lanes_for(device, plan->problem.value_dim);
     clattn_status status = CLATTN_ERROR_UNSUPPORTED;
     for (size_t size = cla_row_group(device, plan->problem.value_dim / lanes); size > 0; size /= 2) {
-        status = add_with_group(plan, outputs, lse, split_keys, lanes, size, error);
+        status = add_with_group(plan, outputs, states, split_keys, lanes, size, error);
         if (status == CLATTN_SUCCESS && name != NULL)
             cla_text_add(name, "w%zu", size);
         if (status != CLATTN_ERROR_UNSUPPORTED)
@@ -78,8 +80,8 @@ clattn_status cla_add_merge_step(clattn_plan *plan, const struct cla_partial *ou
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_partial outputs = {.operand = CLA_PARTS};
-    const struct cla_partial lse = {.operand = CLA_PART_LSE};
-    return cla_add_merge_step(plan, &outputs, &lse, 1, tile, error);
+    const struct cla_partial states = {.operand = CLA_PART_LSE};
+    return cla_add_merge_step(plan, &outputs, &states, 1, tile, error);
 }
 
 static const struct cla_variant merge = {"merge", NULL, add_steps};
