@@ -149,10 +149,31 @@ WIDE static inline void turn_square(vec_t square[CLA_LANES])
 }
 
 /*
- * 2^x for x <= 16, for devices whose own exp2 is a call. x = n + r with n the nearest integer, found by adding 1.5 * 2^23,
- * whose last bit stands for 1, and 127, so that the last bits are the exponent of 2^n, which for n = -127 means 0; 2^r is a
- * polynomial on [-1/2, 1/2], the minimax one of degree 5 in relative error with its first coefficient held at 1. Relative
- * error below 1.9e-7. Below -126.5 the result is exactly 0. NaN stays NaN.
+ * 2^x for x <= 16, for devices whose own exp2 is a call. x = n + r with n an integer, and 2^r is a polynomial of degree 5,
+ * the minimax one in relative error with its first coefficient held at 1, so that 2^0 is exact. Relative error below 1.9e-7. Below
+ * -126.5 the result is exactly 0: a subnormal weight would slow down every product that it enters. NaN stays NaN.
+ */
+#if CLA_LANES == 16 && defined(__AVX512DQ__) && defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_reduceps512_mask) && __has_builtin(__builtin_ia32_scalefps512_mask)
+#define HAS_SCALE
+#endif
+#endif
+#ifdef HAS_SCALE
+/* AVX-512 takes off n, the floor of x, in one instruction and multiplies by 2^n in another; r is on [0, 1). */
+static inline vec_t vec_exp2(vec_t x)
+{
+    const vec_t r = __builtin_ia32_reduceps512_mask(x, 9, x, (ushort)-1, 4);
+    vec_t p = r * 1.86713015e-3f + 9.01703016e-3f;
+    p = p * r + 5.57999132e-2f;
+    p = p * r + 2.4016445e-1f;
+    p = p * r + 6.93151312e-1f;
+    p = p * r + 1.0f;
+    return x < -126.0f ? (vec_t)(0.0f) : __builtin_ia32_scalefps512_mask(p, x, p, (ushort)-1, 4);
+}
+#else
+/*
+ * n is the nearest integer, found by adding 1.5 * 2^23, whose last bit stands for 1, and 127, so that the last bits are the
+ * exponent of 2^n, which for n = -127 means 0; r is on [-1/2, 1/2].
  */
 static inline vec_t vec_exp2(vec_t x)
 {
@@ -166,3 +187,4 @@ static inline vec_t vec_exp2(vec_t x)
     p = p * r + 1.0f;
     return p * as_vec(as_ivec(shifted) << 23);
 }
+#endif
