@@ -177,9 +177,8 @@ APART static void score_keys(vec_t *scores, const vec_t *queries, __global const
                              __global const value_t *value, const long *value_at)
 {
     for (int k = 0; k < count; k += BLOCK_KEYS) {
-#pragma unroll
         for (int n = 0; n < BLOCK_KEYS; n++) {
-#pragma unroll
+#pragma unroll 16
             for (int line = 0; line < VALUE_BYTES; line += CACHE_LINE)
                 prefetch_line((__global const char *)(value + value_at[k + n]) + line);
         }
