@@ -14,27 +14,40 @@ void cla_flash_options(struct cla_text *options, const struct cla_problem *probl
     cla_option(options, "CLA_LSE", problem->tensor[CLA_LSE].present);
 }
 
+int64_t cla_packed_rows(const struct cla_problem *problem)
+{
+    return cla_heads_per_kv(problem) * problem->q_len;
+}
+
 bool cla_packed_rows_fit(const struct cla_problem *problem, struct cla_text *reason)
 {
     const int64_t most = INT32_MAX - 64;
-    const int64_t rows = cla_heads_per_kv(problem) * problem->q_len;
+    const int64_t rows = cla_packed_rows(problem);
     if (rows > most)
         cla_text_add(reason, "%lld rows of a key/value head are too many to number, at most %lld", (long long)rows,
                      (long long)most);
     return rows <= most;
 }
 
-struct cla_split cla_split_keys(clattn_plan *plan, int64_t groups, int64_t granule)
+/* Key/value heads of all batches: the query heads of each are packed together. */
+static int64_t packs(const struct cla_problem *problem)
+{
+    return problem->batch * problem->q_heads / cla_heads_per_kv(problem);
+}
+
+struct cla_split cla_split_keys(clattn_plan *plan, int64_t tile_rows, int64_t tile_keys)
 {
     const struct cla_problem *problem = &plan->problem;
+    const int64_t groups = packs(problem) * cla_ceil_div(cla_packed_rows(problem), tile_rows);
     const int64_t wanted = GROUPS_PER_UNIT * (int64_t)plan->context->device.info.compute_units;
     const int64_t most = cla_ceil_div(problem->kv_len, LEAST_KEYS);
     const int64_t parts = cla_min(cla_ceil_div(wanted, cla_max(groups, 1)), most);
-    struct cla_split split = {0};
+    struct cla_split split = {.tile_rows = tile_rows, .tile_keys = tile_keys};
+    plan->workspace_size = 0;
     if (parts < 2)
         return split;
     const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
-    split.keys = cla_round_up(cla_ceil_div(problem->kv_len, parts), granule);
+    split.keys = cla_round_up(cla_ceil_div(problem->kv_len, parts), tile_keys);
     split.outputs = (struct cla_partial){.in_workspace = true,
                                          .part_stride = rows * problem->value_dim,
                                          .head_stride = problem->q_len * problem->value_dim,
@@ -80,9 +93,18 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
     }
 }
 
-clattn_status cla_add_split_merge(clattn_plan *plan, const struct cla_split *split, clattn_error *error)
+clattn_status cla_finish_split(clattn_plan *plan, struct cla_step *step, const struct cla_split *split,
+                               struct cla_text *name, clattn_error *error)
 {
+    const struct cla_problem *problem = &plan->problem;
+    cla_flash_args(step, problem, split);
+    step->heads = packs(problem);
+    step->packed_heads = cla_heads_per_kv(problem);
+    step->rows = problem->q_len;
+    step->tile_rows = split->tile_rows;
+    cla_text_add(name, "q%lldk%lld", (long long)split->tile_rows, (long long)split->tile_keys);
     if (split->keys == 0)
         return CLATTN_SUCCESS;
+    cla_text_add(name, "s%lld", (long long)split->keys);
     return cla_add_merge_step(plan, &split->outputs, &split->states, split->keys, NULL, error);
 }

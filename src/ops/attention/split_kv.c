@@ -48,11 +48,6 @@ static int64_t local_bytes(const struct cla_split_tile *tile, const struct cla_p
            4 * tile->rows * (keys + keys / ITEM_KEYS + 1) + 8 * keys;
 }
 
-static int64_t packed_rows(const struct cla_problem *problem)
-{
-    return cla_heads_per_kv(problem) * problem->q_len;
-}
-
 static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
 {
     if (problem->scores_stage != CLATTN_SCORES_NONE)
@@ -61,7 +56,7 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
         cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
                      (long long)problem->value_dim);
     else if (cla_packed_rows_fit(problem, reason) &&
-             cla_split_tile_for(device, problem, cla_max(packed_rows(problem), 1), local_bytes, 0) == NULL)
+             cla_split_tile_for(device, problem, cla_max(cla_packed_rows(problem), 1), local_bytes, 0) == NULL)
         cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
     return reason->length == 0;
 }
@@ -85,34 +80,19 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_til
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const int64_t packed = cla_heads_per_kv(problem);
-    const int64_t heads = problem->batch * problem->q_heads / packed;
-    const struct cla_split_tile *tile = NULL;
     struct cla_split split = {0};
     struct cla_step *step = NULL;
     clattn_status status = CLATTN_ERROR_UNSUPPORTED;
     /* Some compilers refuse a tile that is too large for them by failing to build it. */
     for (size_t i = 0; status == CLATTN_ERROR_UNSUPPORTED || status == CLATTN_ERROR_BUILD_FAILED; i++) {
-        const struct cla_split_tile *next =
-            cla_split_tile_for(&plan->context->device, problem, packed_rows(problem), local_bytes, i);
-        if (next == NULL)
+        const struct cla_split_tile *tile =
+            cla_split_tile_for(&plan->context->device, problem, cla_packed_rows(problem), local_bytes, i);
+        if (tile == NULL)
             return status;
-        tile = next;
-        plan->workspace_size = 0;
-        split = cla_split_keys(plan, heads * cla_ceil_div(packed_rows(problem), tile->rows), tile_keys(tile));
+        split = cla_split_keys(plan, tile->rows, tile_keys(tile));
         status = add_with_tile(plan, tile, &split, &step, error);
     }
-    if (status != CLATTN_SUCCESS)
-        return status;
-    cla_flash_args(step, problem, &split);
-    step->heads = heads;
-    step->packed_heads = packed;
-    step->rows = problem->q_len;
-    step->tile_rows = tile->rows;
-    cla_text_add(name, "q%dk%lld", tile->rows, (long long)tile_keys(tile));
-    if (split.keys != 0)
-        cla_text_add(name, "s%lld", (long long)split.keys);
-    return cla_add_split_merge(plan, &split, error);
+    return status == CLATTN_SUCCESS ? cla_finish_split(plan, step, &split, name, error) : status;
 }
 
 const struct cla_variant cla_attention_split_kv = {"split_kv", accepts, add_steps};

@@ -40,14 +40,12 @@ static int lanes_for(const struct cla_problem *problem, const struct cla_device 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const int64_t packed = cla_heads_per_kv(problem);
-    const int64_t heads = problem->batch * problem->q_heads / packed;
     const int64_t keys = tile_keys(problem);
     const struct cla_vector_block block = {lanes_for(problem, &plan->context->device), 1, 1};
     int64_t rows = 1;
-    while (rows < packed * problem->q_len && rows < block.lanes)
+    while (rows < cla_packed_rows(problem) && rows < block.lanes)
         rows *= 2;
-    const struct cla_split split = cla_split_keys(plan, heads * cla_ceil_div(packed * problem->q_len, rows), keys);
+    const struct cla_split split = cla_split_keys(plan, rows, keys);
 
     struct cla_problem written = *problem; /* by the kernel, as far as its options tell */
     if (split.keys != 0)
@@ -62,17 +60,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     clattn_status status =
         cla_plan_add_step(plan, "split_kv_vector.cl", options.data, "split_kv_vector", 1, &step, error);
     cla_text_free(&options);
-    if (status != CLATTN_SUCCESS)
-        return status;
-    cla_flash_args(step, problem, &split);
-    step->heads = heads;
-    step->packed_heads = packed;
-    step->rows = problem->q_len;
-    step->tile_rows = rows;
-    cla_text_add(name, "q%lldk%lld", (long long)rows, (long long)keys);
-    if (split.keys != 0)
-        cla_text_add(name, "s%lld", (long long)split.keys);
-    return cla_add_split_merge(plan, &split, error);
+    return status == CLATTN_SUCCESS ? cla_finish_split(plan, step, &split, name, error) : status;
 }
 
 const struct cla_variant cla_attention_split_kv_vector = {"split_kv_vector", accepts, add_steps};
