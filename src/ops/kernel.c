@@ -90,7 +90,7 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
         cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "no tile of kernel %s fits the device", kernel->name);
     /* Some compilers refuse a tile that is too large for them by failing to build it. */
     for (size_t i = 0; status == CLATTN_ERROR_UNSUPPORTED || status == CLATTN_ERROR_BUILD_FAILED; i++) {
-        *tile = cla_tile_for(&plan->context->device, problem, kernel->local_bytes, i);
+        *tile = cla_tile_for(&plan->context->device, problem, kernel->needs, i);
         if (*tile == NULL)
             break;
         struct cla_text options = {0};

@@ -35,7 +35,7 @@ struct cla_tiled_kernel {
     const char *file;
     const char *name;
     unsigned uses;
-    cla_local_bytes *local_bytes;
+    cla_tile_needs *needs;
 };
 
 /*

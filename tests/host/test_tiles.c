@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tile table, with the local memory that flash asks for: this test takes flash.c's place in the library. */
+/* The tile table, with what flash needs: this test takes flash.c's place in the library. */
 #include "ops/attention/flash.c"
 #include <limits.h>
 #include <setjmp.h>
@@ -31,7 +31,7 @@ static const struct cla_tile *tile_for(uint64_t local_memory, uint64_t work_grou
 {
     const struct cla_device device = device_with(local_memory, work_group);
     const struct cla_problem problem = problem_with(value_dim);
-    return cla_tile_for(&device, &problem, local_bytes, index);
+    return cla_tile_for(&device, &problem, needs, index);
 }
 
 /* A row of the table: a device without limits is offered all of them where sums are few. */
@@ -48,7 +48,7 @@ static uint64_t items_of(const struct cla_tile *tile)
 static uint64_t bytes_of(const struct cla_tile *tile)
 {
     const struct cla_problem problem = problem_with(1);
-    return (uint64_t)local_bytes(tile, &problem);
+    return (uint64_t)needs(tile, &problem).local_bytes;
 }
 
 static void check_tile(const struct cla_tile *tile, int width, int height, int chunk)

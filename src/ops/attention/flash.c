@@ -4,13 +4,12 @@
 #include "ops/kernel.h"
 #include "util/size.h"
 
-static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
+static struct cla_needs needs(const struct cla_tile *tile, const struct cla_problem *problem)
 {
     const int64_t queries = 4 * (int64_t)tile->height;
     const int64_t keys = 4 * (int64_t)tile->width;
-    if (problem->value_dim > tile->most_sums)
-        return INT64_MAX;
-    return 4 * (keys * queries + (queries + keys) * tile->chunk);
+    return (struct cla_needs){.local_bytes = 4 * (keys * queries + (queries + keys) * tile->chunk),
+                              .sums = problem->value_dim};
 }
 
 static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
@@ -20,14 +19,14 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
     else if (problem->value_dim > 1024)
         cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
                      (long long)problem->value_dim);
-    else if (cla_tile_for(device, problem, local_bytes, 0) == NULL)
+    else if (cla_tile_for(device, problem, needs, 0) == NULL)
         cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
     return reason->length == 0;
 }
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
-    static const struct cla_tiled_kernel kernel = {"flash.cl", "flash", CLA_USES_ALL, local_bytes};
+    static const struct cla_tiled_kernel kernel = {"flash.cl", "flash", CLA_USES_ALL, needs};
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;
     struct cla_text options = {0};

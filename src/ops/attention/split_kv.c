@@ -7,10 +7,7 @@
 #include "ops/attention/registry.h"
 #include "util/size.h"
 
-enum {
-    ITEM_KEYS = 4, /* keys that a work-item has in flight: as in the kernel */
-    MOST_SUMS = 48 /* floats that a work-item sums in registers: more leave GPUs room for too few work-groups */
-};
+enum { ITEM_KEYS = 4 }; /* keys that a work-item has in flight: as in the kernel */
 
 static int64_t elements_of_16_bytes(const struct cla_problem *problem, enum cla_operand operand)
 {
@@ -27,18 +24,16 @@ static int64_t tile_keys(const struct cla_split_tile *tile)
     return ITEM_KEYS * tile->group / (tile->sharers * row_groups(tile));
 }
 
-/* One work-item alone may sum as much as it likes: what has no larger groups keeps that in memory. */
-static bool fits_registers(const struct cla_split_tile *tile, const struct cla_problem *problem)
+/* Columns of the values that a work-item sums, for each of the rows it has. */
+static int64_t sums(const struct cla_split_tile *tile, const struct cla_problem *problem)
 {
     const int64_t piece = elements_of_16_bytes(problem, CLA_VALUE);
     const int64_t pieces = cla_ceil_div(cla_ceil_div(problem->value_dim, piece) * row_groups(tile), tile->group);
-    return tile->group == 1 || pieces * piece * cla_min(tile->rows, 4) <= MOST_SUMS;
+    return pieces * piece * cla_min(tile->rows, 4);
 }
 
 static int64_t local_bytes(const struct cla_split_tile *tile, const struct cla_problem *problem)
 {
-    if (!fits_registers(tile, problem))
-        return INT64_MAX;
     const int64_t groups = row_groups(tile);
     const int64_t piece = elements_of_16_bytes(problem, CLA_KEY);
     const int64_t dims = cla_round_up(problem->head_dim, piece * tile->sharers);
@@ -46,6 +41,11 @@ static int64_t local_bytes(const struct cla_split_tile *tile, const struct cla_p
     const int64_t padding = (groups - 1) * ((piece == 4 ? 4 : 1) + 8 / groups);
     return 4 * tile->rows * dims + 16 * (tile->group * cla_min(tile->rows, 4) + padding) +
            4 * tile->rows * (keys + keys / ITEM_KEYS + 1) + 8 * keys;
+}
+
+static struct cla_needs needs(const struct cla_split_tile *tile, const struct cla_problem *problem)
+{
+    return (struct cla_needs){.local_bytes = local_bytes(tile, problem), .sums = sums(tile, problem)};
 }
 
 static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
@@ -56,7 +56,7 @@ static bool accepts(const struct cla_problem *problem, const struct cla_device *
         cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
                      (long long)problem->value_dim);
     else if (cla_packed_rows_fit(problem, reason) &&
-             cla_split_tile_for(device, problem, cla_max(cla_packed_rows(problem), 1), local_bytes, 0) == NULL)
+             cla_split_tile_for(device, problem, cla_max(cla_packed_rows(problem), 1), needs, 0) == NULL)
         cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
     return reason->length == 0;
 }
@@ -86,7 +86,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     /* Some compilers refuse a tile that is too large for them by failing to build it. */
     for (size_t i = 0; status == CLATTN_ERROR_UNSUPPORTED || status == CLATTN_ERROR_BUILD_FAILED; i++) {
         const struct cla_split_tile *tile =
-            cla_split_tile_for(&plan->context->device, problem, cla_packed_rows(problem), local_bytes, i);
+            cla_split_tile_for(&plan->context->device, problem, cla_packed_rows(problem), needs, i);
         if (tile == NULL)
             return status;
         split = cla_split_keys(plan, tile->rows, tile_keys(tile));

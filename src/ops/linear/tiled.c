@@ -4,16 +4,10 @@
 #include "ops/linear/registry.h"
 #include "util/size.h"
 
-static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
-{
-    (void)problem;
-    return 4 * (4 * tile->height + 4 * tile->width) * tile->chunk;
-}
-
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     static const struct cla_tiled_kernel kernel = {"linear.cl", "linear", CLA_USES_QUERY_KEY | CLA_USES_VALUE_OUTPUT,
-                                                   local_bytes};
+                                                   cla_product_needs};
     const struct cla_problem *problem = &plan->problem;
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;

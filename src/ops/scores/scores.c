@@ -3,12 +3,6 @@
 #include "ops/kernel.h"
 #include "ops/variant.h"
 
-static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
-{
-    (void)problem;
-    return 4 * (4 * tile->width + 4 * tile->height) * tile->chunk;
-}
-
 /* What the scores of a stage depend on. */
 static unsigned uses(clattn_scores_stage stage)
 {
@@ -21,7 +15,7 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
                                   struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct cla_tiled_kernel kernel = {"scores.cl", "scores", uses(stage), local_bytes};
+    const struct cla_tiled_kernel kernel = {"scores.cl", "scores", uses(stage), cla_product_needs};
     struct cla_text options = {0};
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;

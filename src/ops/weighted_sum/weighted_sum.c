@@ -5,17 +5,12 @@
 #include "util/error.h"
 #include "util/size.h"
 
-static int64_t local_bytes(const struct cla_tile *tile, const struct cla_problem *problem)
-{
-    (void)problem;
-    return 4 * (4 * tile->width + 4 * tile->height) * tile->chunk;
-}
-
 clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_intermediate *from, struct cla_text *name,
                                         clattn_error *error)
 {
-    static const struct cla_tiled_kernel kernel = {
-        "weighted_sum.cl", "weighted_sum", CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_EXCLUSIONS, local_bytes};
+    static const struct cla_tiled_kernel kernel = {"weighted_sum.cl", "weighted_sum",
+                                                   CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_EXCLUSIONS,
+                                                   cla_product_needs};
     const struct cla_problem *problem = &plan->problem;
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;
