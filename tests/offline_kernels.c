@@ -289,65 +289,28 @@ static void ask_for_attention(const char *variant, const char *sizes, int dim, c
     release(status, plan, problem, &error);
 }
 
-static void ask_for_append(int dim, clattn_dtype type)
-{
-    clattn_append_desc desc;
-    clattn_plan *plan = NULL;
-    clattn_error error;
-    clattn_append_desc_init(&desc);
-    desc.batch = 1;
-    desc.kv_heads = 8;
-    desc.length = 512;
-    desc.capacity = 4096;
-    desc.head_dim = dim;
-    desc.key.dtype = desc.value.dtype = desc.key_cache.dtype = desc.value_cache.dtype = type;
-    const clattn_status status = clattn_append_plan_create(context, &desc, &plan, &error);
-    release(status, plan, "append", &error);
-}
+/* Of another operation, described by what follows. */
+#define ASK_FOR(operation, ...)                                                                                        \
+    do {                                                                                                               \
+        clattn_##operation##_desc desc;                                                                                \
+        clattn_plan *plan = NULL;                                                                                      \
+        clattn_error error;                                                                                            \
+        clattn_##operation##_desc_init(&desc);                                                                         \
+        __VA_ARGS__;                                                                                                   \
+        const clattn_status status = clattn_##operation##_plan_create(context, &desc, &plan, &error);                  \
+        release(status, plan, #operation, &error);                                                                     \
+    } while (0)
 
-static void ask_for_rotary(int dim, clattn_dtype type)
+static void ask_for_others(int dim, clattn_dtype type)
 {
-    clattn_rotary_desc desc;
-    clattn_plan *plan = NULL;
-    clattn_error error;
-    clattn_rotary_desc_init(&desc);
-    desc.batch = 1;
-    desc.heads = 32;
-    desc.length = 512;
-    desc.head_dim = dim;
-    desc.input.dtype = desc.output.dtype = type;
-    const clattn_status status = clattn_rotary_plan_create(context, &desc, &plan, &error);
-    release(status, plan, "rotary", &error);
-}
-
-static void ask_for_sinusoidal(int dim, clattn_dtype type)
-{
-    clattn_sinusoidal_desc desc;
-    clattn_plan *plan = NULL;
-    clattn_error error;
-    clattn_sinusoidal_desc_init(&desc);
-    desc.batch = 1;
-    desc.length = 512;
-    desc.width = 8 * dim;
-    desc.add = 1;
-    desc.input.dtype = desc.output.dtype = type;
-    const clattn_status status = clattn_sinusoidal_plan_create(context, &desc, &plan, &error);
-    release(status, plan, "sinusoidal", &error);
-}
-
-static void ask_for_linear(int dim, clattn_dtype type)
-{
-    clattn_linear_desc desc;
-    clattn_plan *plan = NULL;
-    clattn_error error;
-    clattn_linear_desc_init(&desc);
-    desc.batch = 1;
-    desc.length = 512;
-    desc.in_features = desc.out_features = 8 * dim;
-    desc.bias = 1;
-    desc.input.dtype = desc.weight.dtype = desc.bias_dtype = desc.output.dtype = type;
-    const clattn_status status = clattn_linear_plan_create(context, &desc, &plan, &error);
-    release(status, plan, "linear", &error);
+    ASK_FOR(append, desc.batch = 1, desc.kv_heads = 8, desc.length = 512, desc.capacity = 4096, desc.head_dim = dim,
+            desc.key.dtype = desc.value.dtype = desc.key_cache.dtype = desc.value_cache.dtype = type);
+    ASK_FOR(rotary, desc.batch = 1, desc.heads = 32, desc.length = 512, desc.head_dim = dim,
+            desc.input.dtype = desc.output.dtype = type);
+    ASK_FOR(sinusoidal, desc.batch = 1, desc.length = 512, desc.width = 8 * dim, desc.add = 1,
+            desc.input.dtype = desc.output.dtype = type);
+    ASK_FOR(linear, desc.batch = 1, desc.length = 512, desc.in_features = desc.out_features = 8 * dim, desc.bias = 1,
+            desc.input.dtype = desc.weight.dtype = desc.bias_dtype = desc.output.dtype = type);
 }
 
 static void ask_for_all(void)
@@ -372,10 +335,7 @@ static void ask_for_all(void)
                     ask_for_attention(attention[a].variant, attention[a].sizes, dims[d], clattn_dtype_string(types[t]),
                                       semantics[s]);
             }
-            ask_for_append(dims[d], types[t]);
-            ask_for_rotary(dims[d], types[t]);
-            ask_for_sinusoidal(dims[d], types[t]);
-            ask_for_linear(dims[d], types[t]);
+            ask_for_others(dims[d], types[t]);
         }
     }
 }
