@@ -83,6 +83,34 @@ static void compare(clattn_plan *plan, const struct arrays *arrays)
 /* What a test does to the inputs of a case before they are run. NULL: nothing. */
 typedef void change_inputs(struct arrays *arrays);
 
+/* A case that was run, changed, on a variant. All 0 before the first. */
+struct trial {
+    size_t number;
+    clattn_plan *plan;
+    struct arrays arrays;
+};
+
+/* Frees the trial and runs the next variant that does not refuse the case. False after the last. */
+static bool next_trial(const struct harness *harness, const struct test_case *c, change_inputs *change,
+                       struct trial *trial)
+{
+    const char *variant;
+
+    if (trial->plan != NULL)
+        arrays_free(&trial->arrays);
+    clattn_plan_release(trial->plan);
+    do {
+        if (!next_variant(&trial->number, &variant))
+            return false;
+        trial->plan = plan_or_refusal(harness, c, variant);
+    } while (trial->plan == NULL);
+    assert_true(arrays_init(&trial->arrays, c));
+    if (change != NULL)
+        change(&trial->arrays);
+    run(harness, trial->plan, &trial->arrays);
+    return true;
+}
+
 /* Runs the case, changed, on every variant, in f32 and by turns in f16 or bf16, and compares it with the oracle. */
 static void check_against_oracle(const struct harness *harness, const char *format, change_inputs *change)
 {
@@ -91,20 +119,8 @@ static void check_against_oracle(const struct harness *harness, const char *form
     turn++;
     for (int t = 0; t < 2; ++t) {
         struct test_case c = make_case(format, type_names[t == 0 ? 0 : 1 + turn % 2]);
-        const char *variant;
-        for (size_t n = 0; next_variant(&n, &variant);) {
-            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-            if (plan == NULL)
-                continue;
-            struct arrays arrays;
-            assert_true(arrays_init(&arrays, &c));
-            if (change != NULL)
-                change(&arrays);
-            run(harness, plan, &arrays);
-            compare(plan, &arrays);
-            arrays_free(&arrays);
-            clattn_plan_release(plan);
-        }
+        for (struct trial trial = {0}; next_trial(harness, &c, change, &trial);)
+            compare(trial.plan, &trial.arrays);
     }
 }
 
@@ -132,28 +148,17 @@ static void fully_masked_rows_are_zero(void **state)
 {
     const struct harness *harness = *state;
     struct test_case c = make_case("b1h2q70k90d20:%s:mask=bool:lse:scores=weights", "f32");
-    const char *variant;
 
     check_against_oracle(harness, "b1h2q70k90d20:%s:mask=bool:lse", hide_from_two_queries);
     check_against_oracle(harness, "b1h2q70k90d20:%s:mask=bool:lse:scores=weights", hide_from_two_queries);
-    for (size_t n = 0; next_variant(&n, &variant);) {
-        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-        struct arrays arrays;
-        if (plan == NULL)
-            continue;
-        assert_true(arrays_init(&arrays, &c));
-        hide_from_two_queries(&arrays);
-        run(harness, plan, &arrays);
+    for (struct trial trial = {0}; next_trial(harness, &c, hide_from_two_queries, &trial);)
         for (int64_t h = 0; h < 2; ++h) {
             for (int64_t d = 0; d < 20; ++d)
-                assert_true(element(&arrays, ARRAY_OUTPUT, h, 2, d) == 0.0);
+                assert_true(element(&trial.arrays, ARRAY_OUTPUT, h, 2, d) == 0.0);
             for (int64_t j = 0; j < 90; ++j)
-                assert_true(element(&arrays, ARRAY_SCORES, h, 2, j) == 0.0);
-            assert_true(element(&arrays, ARRAY_LSE, h, 2, 0) == -HUGE_VAL);
+                assert_true(element(&trial.arrays, ARRAY_SCORES, h, 2, j) == 0.0);
+            assert_true(element(&trial.arrays, ARRAY_LSE, h, 2, 0) == -HUGE_VAL);
         }
-        arrays_free(&arrays);
-        clattn_plan_release(plan);
-    }
 }
 
 /* A row of halves may begin at any even address, for all that a compiler makes of vectors of them. */
@@ -198,27 +203,16 @@ static void batches_have_lengths_of_their_own(void **state)
 
 static void no_keys_give_zeros(void **state)
 {
-    const struct harness *harness = *state;
-    const char *variant;
-
-    for (int of_run = 0; of_run < 2; ++of_run)
-        for (size_t n = 0; next_variant(&n, &variant);) {
-            struct test_case c = make_case(of_run ? "b1h2q5k9d8:%s:lse" : "b1h2q5k0d8:%s:lse", "f32");
-            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-            struct arrays arrays;
-            if (plan == NULL)
-                continue;
-            c.kv_len = 0;
-            assert_true(arrays_init(&arrays, &c));
-            run(harness, plan, &arrays);
+    for (int of_run = 0; of_run < 2; ++of_run) {
+        struct test_case c = make_case(of_run ? "b1h2q5k9d8:%s:lse" : "b1h2q5k0d8:%s:lse", "f32");
+        c.kv_len = 0;
+        for (struct trial trial = {0}; next_trial(*state, &c, NULL, &trial);)
             for (int64_t r = 0; r < 10; ++r) {
                 for (int64_t d = 0; d < 8; ++d)
-                    assert_true(element(&arrays, ARRAY_OUTPUT, r / 5, r % 5, d) == 0.0);
-                assert_true(element(&arrays, ARRAY_LSE, r / 5, r % 5, 0) == -HUGE_VAL);
+                    assert_true(element(&trial.arrays, ARRAY_OUTPUT, r / 5, r % 5, d) == 0.0);
+                assert_true(element(&trial.arrays, ARRAY_LSE, r / 5, r % 5, 0) == -HUGE_VAL);
             }
-            arrays_free(&arrays);
-            clattn_plan_release(plan);
-        }
+    }
 }
 
 /* No keys need no buffers of keys, values and masks. */
@@ -291,49 +285,33 @@ static void set_low_sinks(struct arrays *arrays)
 
 static void rows_of_low_sinks_alone_are_zero(void **state)
 {
-    const struct harness *harness = *state;
     struct test_case c = make_case("b1h2q9k30d20:%s:mask=bool:sinks:lse", "f32");
-    const char *variant;
 
-    for (size_t n = 0; next_variant(&n, &variant);) {
-        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-        struct arrays arrays;
-        if (plan == NULL)
-            continue;
-        assert_true(arrays_init(&arrays, &c));
-        set_low_sinks(&arrays);
-        run(harness, plan, &arrays);
+    for (struct trial trial = {0}; next_trial(*state, &c, set_low_sinks, &trial);)
         for (int64_t h = 0; h < 2; ++h) {
-            if (element(&arrays, ARRAY_OUTPUT, h, 2, 0) != 0.0)
-                fail_msg("%s, %s: output %g", c.name, clattn_plan_name(plan), element(&arrays, ARRAY_OUTPUT, h, 2, 0));
-            assert_true(element(&arrays, ARRAY_LSE, h, 2, 0) == (double)(h == 0 ? -3e38f : -2.5e38f));
+            double output = element(&trial.arrays, ARRAY_OUTPUT, h, 2, 0);
+            if (output != 0.0)
+                fail_msg("%s, %s: output %g", c.name, clattn_plan_name(trial.plan), output);
+            assert_true(element(&trial.arrays, ARRAY_LSE, h, 2, 0) == (double)(h == 0 ? -3e38f : -2.5e38f));
         }
-        arrays_free(&arrays);
-        clattn_plan_release(plan);
-    }
 }
 
 /* Cumulative lengths whose difference does not fit 64 bits: no row of the sequence is written, none outside is read. */
-static void hostile_cumulative_lengths_stay_inside(void **state)
+static void set_hostile_lengths(struct arrays *arrays)
 {
     static const int64_t q_cu[] = {12, INT64_MIN}, kv_cu[] = {9, INT64_MIN};
-    const struct harness *harness = *state;
+
+    memcpy(arrays_at(arrays, ARRAY_Q_CU_LENGTHS), q_cu, sizeof q_cu);
+    memcpy(arrays_at(arrays, ARRAY_KV_CU_LENGTHS), kv_cu, sizeof kv_cu);
+}
+
+static void hostile_cumulative_lengths_stay_inside(void **state)
+{
     struct test_case c = make_case("b1h2q8k6d20:%s:ragged=qkv@16,12:lse", "f32");
-    const char *variant;
 
     c.desc.q_cu_lengths = c.desc.kv_cu_lengths = CLATTN_LENGTHS_I64;
-    for (size_t n = 0; next_variant(&n, &variant);) {
-        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-        if (plan == NULL)
-            continue;
-        struct arrays arrays;
-        assert_true(arrays_init(&arrays, &c));
-        memcpy(arrays_at(&arrays, ARRAY_Q_CU_LENGTHS), q_cu, sizeof q_cu);
-        memcpy(arrays_at(&arrays, ARRAY_KV_CU_LENGTHS), kv_cu, sizeof kv_cu);
-        run(harness, plan, &arrays);
-        arrays_free(&arrays);
-        clattn_plan_release(plan);
-    }
+    for (struct trial trial = {0}; next_trial(*state, &c, set_hostile_lengths, &trial);)
+        continue; /* a run that writes elsewhere is not clean */
 }
 
 /* ---- NaN and Inf ---------------------------------------------------------------------------------------------- */
@@ -347,59 +325,45 @@ static void hidden_keys_and_values_have_no_effect(void **state)
         "b2h4g2q40k150d20:%s:mask=add:lengths:lse", "b2h4g2q40k150d20:%s:lengths:scores=weights",
     };
     const struct harness *harness = *state;
-    const char *variant;
 
-    for (size_t p = 0; p < sizeof hiding / sizeof *hiding; ++p)
-        for (size_t n = 0; next_variant(&n, &variant);) {
-            struct test_case clean = make_case(hiding[p], type_names[p % 3]);
-            clean.lengths[0] = 70;
-            clean.lengths[1] = 3;
-            struct test_case poisoned = clean;
-            poisoned.input = INPUT_POISON;
-            struct arrays a;
-            struct arrays b;
-            clattn_plan *plan = plan_or_refusal(harness, &clean, variant);
-            if (plan == NULL)
-                continue;
-            assert_true(arrays_init(&a, &clean));
-            assert_true(arrays_init(&b, &poisoned));
-            assert_memory_not_equal(a.block[ARRAY_KEY].bytes, b.block[ARRAY_KEY].bytes, a.block[ARRAY_KEY].size);
-            run(harness, plan, &a);
-            run(harness, plan, &b);
-            if (!arrays_same_outputs(&a, &b))
-                fail_msg("%s, %s: hidden NaN changes the result", clean.name, clattn_plan_name(plan));
-            compare(plan, &a);
-            arrays_free(&a);
-            arrays_free(&b);
-            clattn_plan_release(plan);
+    for (size_t p = 0; p < sizeof hiding / sizeof *hiding; ++p) {
+        struct test_case clean = make_case(hiding[p], type_names[p % 3]);
+        clean.lengths[0] = 70;
+        clean.lengths[1] = 3;
+        struct test_case poisoned = clean;
+        poisoned.input = INPUT_POISON;
+        for (struct trial trial = {0}; next_trial(harness, &clean, NULL, &trial);) {
+            const struct array_block *key = &trial.arrays.block[ARRAY_KEY];
+            struct arrays other;
+            assert_true(arrays_init(&other, &poisoned));
+            assert_memory_not_equal(key->bytes, other.block[ARRAY_KEY].bytes, key->size);
+            run(harness, trial.plan, &other);
+            if (!arrays_same_outputs(&trial.arrays, &other))
+                fail_msg("%s, %s: hidden NaN changes the result", clean.name, clattn_plan_name(trial.plan));
+            compare(trial.plan, &trial.arrays);
+            arrays_free(&other);
         }
+    }
 }
 
 /* The value of key 140 is NaN, and query 140 alone sees it. Tiles have up to 64 queries: those farther away are in
    another. */
+static void poison_value(struct arrays *arrays)
+{
+    arrays_set_row(arrays, ARRAY_VALUE, 0, 0, 140, (double)NAN);
+}
+
 static void nan_in_a_value_stays_in_its_tile(void **state)
 {
-    const struct harness *harness = *state;
     struct test_case c = make_case("b1h2g1q200k200d20:%s:window=0,0@top-left", "f32");
-    const char *variant;
 
-    for (size_t n = 0; next_variant(&n, &variant);) {
-        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-        struct arrays arrays;
-        if (plan == NULL)
-            continue;
-        assert_true(arrays_init(&arrays, &c));
-        arrays_set_row(&arrays, ARRAY_VALUE, 0, 0, 140, (double)NAN);
-        run(harness, plan, &arrays);
+    for (struct trial trial = {0}; next_trial(*state, &c, poison_value, &trial);)
         for (int64_t h = 0; h < 2; ++h) {
-            assert_true(isnan(element(&arrays, ARRAY_OUTPUT, h, 140, 0)));
+            assert_true(isnan(element(&trial.arrays, ARRAY_OUTPUT, h, 140, 0)));
             for (int64_t i = 0; i < 200; ++i)
-                if ((i < 140 - 64 || i > 140 + 64) && isnan(element(&arrays, ARRAY_OUTPUT, h, i, 0)))
-                    fail_msg("%s, %s: head %d, query %d", c.name, clattn_plan_name(plan), (int)h, (int)i);
+                if ((i < 140 - 64 || i > 140 + 64) && isnan(element(&trial.arrays, ARRAY_OUTPUT, h, i, 0)))
+                    fail_msg("%s, %s: head %d, query %d", c.name, clattn_plan_name(trial.plan), (int)h, (int)i);
         }
-        arrays_free(&arrays);
-        clattn_plan_release(plan);
-    }
 }
 
 static void poison_query(struct arrays *arrays)
@@ -460,36 +424,32 @@ static void infinite_scores_are_arithmetic(void **state)
  * A value that is NaN in column 2, seen by queries from 10 on: NaN in that column of those rows; other columns are
  * untouched, and other heads. Earlier rows of column 2 may be NaN where they share a tile, so they are not looked at.
  */
+static void poison_column(struct arrays *arrays)
+{
+    float *value = arrays_at(arrays, ARRAY_VALUE);
+
+    value[array_index(&arrays->array[ARRAY_VALUE], 0, 1, 10, 2)] = NAN;
+}
+
 static void nan_in_a_value_stays_in_its_column(void **state)
 {
     const struct harness *harness = *state;
-    const char *variant;
+    struct test_case c = make_case("b1h2q200k200d20:%s:causal@top-left", "f32");
 
-    for (size_t n = 0; next_variant(&n, &variant);) {
-        struct test_case c = make_case("b1h2q200k200d20:%s:causal@top-left", "f32");
-        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
+    for (struct trial poisoned = {0}; next_trial(harness, &c, poison_column, &poisoned);) {
         struct arrays clean;
-        struct arrays poisoned;
-        if (plan == NULL)
-            continue;
         assert_true(arrays_init(&clean, &c));
-        assert_true(arrays_init(&poisoned, &c));
-        const struct array *value = &poisoned.array[ARRAY_VALUE];
-        ((float *)arrays_at(&poisoned, ARRAY_VALUE))[array_index(value, 0, 1, 10, 2)] = NAN;
-        run(harness, plan, &clean);
-        run(harness, plan, &poisoned);
+        run(harness, poisoned.plan, &clean);
         for (int64_t h = 0; h < 2; ++h)
             for (int64_t i = 0; i < 200; ++i)
                 for (int64_t d = 0; d < 20; ++d) {
-                    double found = element(&poisoned, ARRAY_OUTPUT, h, i, d);
+                    double found = element(&poisoned.arrays, ARRAY_OUTPUT, h, i, d);
                     if (h == 1 && d == 2 && i >= 10)
                         assert_true(isnan(found));
                     else if (h != 1 || d != 2)
                         assert_true(found == element(&clean, ARRAY_OUTPUT, h, i, d));
                 }
         arrays_free(&clean);
-        arrays_free(&poisoned);
-        clattn_plan_release(plan);
     }
 }
 
@@ -535,36 +495,34 @@ static void a_softcap_far_above_the_scores_is_exact(void **state)
 }
 
 /* Query i meets key (7 i) % 128 with a logit of 112, all others with 0: the output is that key's value row. */
+static void set_leading_logits(struct arrays *arrays)
+{
+    const struct array *query = &arrays->array[ARRAY_QUERY];
+    const struct array *key = &arrays->array[ARRAY_KEY];
+
+    for (int64_t i = 0; i < 100; ++i)
+        for (int64_t d = 0; d < 128; ++d)
+            oracle_store(query->dtype, arrays_at(arrays, ARRAY_QUERY), array_index(query, 0, 0, i, d),
+                         d == 7 * i % 128 ? 4.0 : 0.0);
+    for (int64_t j = 0; j < 128; ++j)
+        for (int64_t d = 0; d < 128; ++d)
+            oracle_store(key->dtype, arrays_at(arrays, ARRAY_KEY), array_index(key, 0, 0, j, d), d == j ? 4.0 : 0.0);
+}
+
 static void a_leading_logit_gives_its_value(void **state)
 {
-    const struct harness *harness = *state;
-    const char *variant;
-
-    for (size_t t = 0; t < 3; ++t)
-        for (size_t n = 0; next_variant(&n, &variant);) {
-            struct test_case c = make_case("b1h1q100k128d128v33:%s:scale=7", type_names[t]);
-            clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-            struct arrays arrays;
-            if (plan == NULL)
-                continue;
-            assert_true(arrays_init(&arrays, &c));
+    for (size_t t = 0; t < 3; ++t) {
+        struct test_case c = make_case("b1h1q100k128d128v33:%s:scale=7", type_names[t]);
+        for (struct trial trial = {0}; next_trial(*state, &c, set_leading_logits, &trial);)
             for (int64_t i = 0; i < 100; ++i)
-                for (int64_t d = 0; d < 128; ++d)
-                    oracle_store(c.desc.query.dtype, arrays_at(&arrays, ARRAY_QUERY), i * 128 + d,
-                                 d == 7 * i % 128 ? 4.0 : 0.0);
-            for (int64_t j = 0; j < 128; ++j)
-                for (int64_t d = 0; d < 128; ++d)
-                    oracle_store(c.desc.key.dtype, arrays_at(&arrays, ARRAY_KEY), j * 128 + d, d == j ? 4.0 : 0.0);
-            run(harness, plan, &arrays);
-            for (int64_t i = 0; i < 100; ++i)
-                for (int64_t d = 0; d < 33; ++d)
-                    if (element(&arrays, ARRAY_OUTPUT, 0, i, d) != element(&arrays, ARRAY_VALUE, 0, 7 * i % 128, d))
-                        fail_msg("%s, %s: output[%d,%d] is %.9g: expected %.9g", c.name, clattn_plan_name(plan), (int)i,
-                                 (int)d, element(&arrays, ARRAY_OUTPUT, 0, i, d),
-                                 element(&arrays, ARRAY_VALUE, 0, 7 * i % 128, d));
-            arrays_free(&arrays);
-            clattn_plan_release(plan);
-        }
+                for (int64_t d = 0; d < 33; ++d) {
+                    double found = element(&trial.arrays, ARRAY_OUTPUT, 0, i, d);
+                    double expected = element(&trial.arrays, ARRAY_VALUE, 0, 7 * i % 128, d);
+                    if (found != expected)
+                        fail_msg("%s, %s: output[%d,%d] is %.9g: expected %.9g", c.name, clattn_plan_name(trial.plan),
+                                 (int)i, (int)d, found, expected);
+                }
+    }
 }
 
 /* Rows of -FLT_MAX throughout are not empty; where a single key has 0 instead, it alone counts; -inf excludes. */
@@ -600,37 +558,31 @@ static void lowest_masks_are_arithmetic(void **state)
  * All keys of a row at -FLT_MAX weigh alike, however a kernel cuts them: more than a log-sum-exp of a part can tell,
  * since -FLT_MAX + ln n is -FLT_MAX.
  */
+static void set_lowest_rows(struct arrays *arrays)
+{
+    const struct array *mask = &arrays->array[ARRAY_MASK];
+    float *bias = arrays_at(arrays, ARRAY_MASK);
+
+    for (int64_t j = 0; j < mask->extent[3]; ++j) {
+        for (int64_t i = 0; i < mask->extent[2]; ++i)
+            bias[array_index(mask, 0, 0, i, j)] = -FLT_MAX;
+        arrays_set_row(arrays, ARRAY_VALUE, 0, 0, j, (double)j);
+    }
+}
+
 static void rows_of_the_lowest_mask_give_the_mean(void **state)
 {
-    const struct harness *harness = *state;
-    const int64_t keys = 1100;
-    const char *variant;
+    struct test_case c = make_case("b1h1q2k1100d20:%s:mask=add", "f32");
+    const double mean = 1099.0 / 2;
 
-    for (size_t n = 0; next_variant(&n, &variant);) {
-        struct test_case c = make_case("b1h1q2k1100d20:%s:mask=add", "f32");
-        clattn_plan *plan = plan_or_refusal(harness, &c, variant);
-        struct arrays arrays;
-        if (plan == NULL)
-            continue;
-        assert_true(arrays_init(&arrays, &c));
-        for (int64_t i = 0; i < 2; ++i)
-            for (int64_t j = 0; j < keys; ++j)
-                oracle_store(CLATTN_F32, arrays_at(&arrays, ARRAY_MASK),
-                             array_index(&arrays.array[ARRAY_MASK], 0, 0, i, j), -FLT_MAX);
-        for (int64_t j = 0; j < keys; ++j)
-            arrays_set_row(&arrays, ARRAY_VALUE, 0, 0, j, (double)j);
-        run(harness, plan, &arrays);
+    for (struct trial trial = {0}; next_trial(*state, &c, set_lowest_rows, &trial);)
         for (int64_t i = 0; i < 2; ++i)
             for (int64_t d = 0; d < 20; ++d) {
-                const double mean = (double)(keys - 1) / 2;
-                const double got = element(&arrays, ARRAY_OUTPUT, 0, i, d);
-                if (!(fabs(got - mean) < 1e-4 * mean))
-                    fail_msg("%s, %s: output[%d,%d] is %.9g: expected %.9g", c.name, clattn_plan_name(plan), (int)i,
-                             (int)d, got, mean);
+                const double found = element(&trial.arrays, ARRAY_OUTPUT, 0, i, d);
+                if (!(fabs(found - mean) < 1e-4 * mean))
+                    fail_msg("%s, %s: output[%d,%d] is %.9g: expected %.9g", c.name, clattn_plan_name(trial.plan),
+                             (int)i, (int)d, found, mean);
             }
-        arrays_free(&arrays);
-        clattn_plan_release(plan);
-    }
 }
 
 /* A mask value of +inf or NaN is arithmetic too: the row becomes NaN. */
