@@ -50,6 +50,54 @@ void harness_check(clattn_status status, const clattn_error *error, const char *
         fail_msg("%s: %s: %s", what, clattn_status_string(status), error->message);
 }
 
+cl_event harness_gate(const struct harness *harness)
+{
+    cl_int code = CL_SUCCESS;
+    cl_event gate = clCreateUserEvent(harness->cl_ctx, &code);
+
+    assert_int_equal(code, CL_SUCCESS);
+    return gate;
+}
+
+cl_int harness_event_status(cl_event event)
+{
+    cl_int status = -1;
+
+    assert_int_equal(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
+                     CL_SUCCESS);
+    return status;
+}
+
+enum { GUARD = 512, GUARD_FILL = 0x77 };
+
+clattn_buffer harness_guarded(const struct harness *harness, size_t bytes)
+{
+    cl_int code = CL_SUCCESS;
+    unsigned char *fill = malloc(bytes + 2 * GUARD);
+
+    assert_non_null(fill);
+    memset(fill, GUARD_FILL, bytes + 2 * GUARD);
+    cl_mem mem =
+        clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, bytes + 2 * GUARD, fill, &code);
+    assert_int_equal(code, CL_SUCCESS);
+    free(fill);
+    return (clattn_buffer){.mem = mem, .offset = GUARD};
+}
+
+void harness_guarded_release(const struct harness *harness, clattn_buffer buffer, size_t bytes)
+{
+    unsigned char guard[GUARD];
+
+    for (int end = 0; end < 2; ++end) {
+        assert_int_equal(clEnqueueReadBuffer(harness->queue, buffer.mem, CL_TRUE, end == 0 ? 0 : GUARD + bytes, GUARD,
+                                             guard, 0, NULL, NULL),
+                         CL_SUCCESS);
+        for (int byte = 0; byte < GUARD; ++byte)
+            assert_int_equal(guard[byte], GUARD_FILL);
+    }
+    clReleaseMemObject(buffer.mem);
+}
+
 void harness_buffers_create(const struct harness *harness, const struct arrays *arrays, struct harness_buffers *buffers)
 {
     memset(buffers, 0, sizeof *buffers);
@@ -124,7 +172,6 @@ bool harness_run(const struct harness *harness, clattn_plan *plan, struct arrays
     struct arrays before;
     clattn_error error;
     cl_event event = NULL;
-    cl_int outcome = CL_COMPLETE;
 
     assert_true(arrays_copy(&before, arrays));
     harness_buffers_create(harness, arrays, &buffers);
@@ -135,8 +182,7 @@ bool harness_run(const struct harness *harness, clattn_plan *plan, struct arrays
         snprintf(message, 600, "%s: %s", clattn_status_string(status), error.message);
     } else {
         assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
-        clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof outcome, &outcome, NULL);
-        assert_int_equal(outcome, CL_COMPLETE);
+        assert_int_equal(harness_event_status(event), CL_COMPLETE);
         clReleaseEvent(event);
         harness_read(harness, &buffers, arrays);
         passed = arrays_only_outputs_differ(&before, arrays, message);

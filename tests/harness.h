@@ -45,6 +45,17 @@ clattn_plan *harness_plan(const struct harness *harness, const struct test_case 
  */
 bool harness_run(const struct harness *harness, clattn_plan *plan, struct arrays *arrays, char message[600]);
 
+/* An event that completes when the test says so. */
+cl_event harness_gate(const struct harness *harness);
+
+cl_int harness_event_status(cl_event event);
+
+/*
+ * A buffer of these bytes with others in front of it and behind. Releasing it fails the test where those have changed.
+ */
+clattn_buffer harness_guarded(const struct harness *harness, size_t bytes);
+void harness_guarded_release(const struct harness *harness, clattn_buffer buffer, size_t bytes);
+
 /* The test ends here, with `format`, unless `status` is CLATTN_SUCCESS. */
 void harness_check(clattn_status status, const clattn_error *error, const char *what);
 

@@ -282,20 +282,16 @@ static void empty_runs(void **state)
         clattn_layer_args args;
         clattn_error error;
         cl_event event = NULL;
-        cl_int code = CL_SUCCESS, status = -1;
         layer_describe(&scene, &runs[n].c);
         harness_check(clattn_layer_plan_create(harness->context, &scene.desc, &scene.plan, &error), &error,
                       runs[n].c.attention);
         clattn_layer_args_init(&args, scene.plan);
         args.q_len = runs[n].q_len;
-        cl_event gate = clCreateUserEvent(harness->cl_ctx, &code);
-        assert_int_equal(code, CL_SUCCESS);
+        cl_event gate = harness_gate(harness);
         harness_check(clattn_layer_run(scene.plan, harness->queue, &args, 1, &gate, &event, &error), &error,
                       runs[n].c.attention);
         assert_int_equal(clFlush(harness->queue), CL_SUCCESS);
-        assert_int_equal(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
-                         CL_SUCCESS);
-        assert_true(status > CL_COMPLETE);
+        assert_true(harness_event_status(event) > CL_COMPLETE);
         assert_int_equal(clSetUserEventStatus(gate, CL_COMPLETE), CL_SUCCESS);
         assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
         clReleaseEvent(event);

@@ -24,15 +24,6 @@
 
 static const struct layer_case busy = {"b2h4g2q33k70d16:f32:lengths", CROSS, 40, 28, .bias = 1, WHOLE};
 
-static cl_int status_of(cl_event event)
-{
-    cl_int status = -1;
-
-    assert_int_equal(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
-                     CL_SUCCESS);
-    return status;
-}
-
 /* On queues of both orders: a run returns at once, begins after its wait list and ends with its event. */
 static void runs_wait_for_events(void **state)
 {
@@ -53,8 +44,7 @@ static void runs_wait_for_events(void **state)
         cl_command_queue queue = clCreateCommandQueue(harness->cl_ctx, harness->device,
                                                       out_of_order ? CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE : 0, &code);
         assert_int_equal(code, CL_SUCCESS);
-        cl_event gate = clCreateUserEvent(harness->cl_ctx, &code);
-        assert_int_equal(code, CL_SUCCESS);
+        cl_event gate = harness_gate(harness);
         for (int r = 0; r < 3; ++r) {
             layer_describe(&scene[r], &busy);
             layer_open(harness, &scene[r]);
@@ -63,11 +53,11 @@ static void runs_wait_for_events(void **state)
         }
         assert_int_equal(clFlush(queue), CL_SUCCESS);
         for (int r = 0; r < 3; ++r)
-            assert_true(status_of(event[r]) > CL_COMPLETE);
+            assert_true(harness_event_status(event[r]) > CL_COMPLETE);
         assert_int_equal(clSetUserEventStatus(gate, CL_COMPLETE), CL_SUCCESS);
         assert_int_equal(clWaitForEvents(3, event), CL_SUCCESS);
         for (int r = 0; r < 3; ++r) {
-            assert_int_equal(status_of(event[r]), CL_COMPLETE);
+            assert_int_equal(harness_event_status(event[r]), CL_COMPLETE);
             layer_read(harness, &scene[r]);
             layer_check(&scene[r]);
             clReleaseEvent(event[r]);
@@ -87,18 +77,11 @@ static void workspaces_of_the_caller(void **state)
 
     for (size_t v = 0; v < sizeof variants / sizeof *variants; ++v) {
         struct layer_scene scene;
-        cl_int code = CL_SUCCESS;
         layer_describe(&scene, &busy);
         scene.attention.variant = variants[v];
         layer_open(harness, &scene);
         size_t size = clattn_plan_workspace_size(scene.plan);
         assert_true(size >= 4 * 2 * (33 * 4 + 2 * 70 * 2 + 33 * 4) * 16);
-        unsigned char *guard = malloc(size + 1024);
-        assert_non_null(guard);
-        memset(guard, 0x77, size + 1024);
-        cl_mem space =
-            clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, size + 1024, guard, &code);
-        assert_int_equal(code, CL_SUCCESS);
         layer_run(harness, &scene);
         layer_check(&scene);
         struct tensor *output = &scene.t[LAYER_OUTPUT];
@@ -109,16 +92,11 @@ static void workspaces_of_the_caller(void **state)
         assert_int_equal(
             clEnqueueWriteBuffer(harness->queue, output->mem, CL_TRUE, 0, output->bytes, output->data, 0, NULL, NULL),
             CL_SUCCESS);
-        scene.args.workspace = (clattn_buffer){.mem = space, .offset = 512};
+        scene.args.workspace = harness_guarded(harness, size);
         layer_run(harness, &scene);
         assert_memory_equal(first, output->data, output->bytes);
         free(first);
-        assert_int_equal(clEnqueueReadBuffer(harness->queue, space, CL_TRUE, 0, size + 1024, guard, 0, NULL, NULL),
-                         CL_SUCCESS);
-        for (size_t byte = 0; byte < 512; ++byte)
-            assert_true(guard[byte] == 0x77 && guard[512 + size + byte] == 0x77);
-        clReleaseMemObject(space);
-        free(guard);
+        harness_guarded_release(harness, scene.args.workspace, size);
         layer_close(&scene);
     }
 }
@@ -192,12 +170,10 @@ static void a_run_outlives_its_plan(void **state)
     const struct harness *harness = *state;
     struct layer_scene scene;
     clattn_error error;
-    cl_int code = CL_SUCCESS;
 
     layer_describe(&scene, &busy);
     layer_open(harness, &scene);
-    cl_event gate = clCreateUserEvent(harness->cl_ctx, &code);
-    assert_int_equal(code, CL_SUCCESS);
+    cl_event gate = harness_gate(harness);
     harness_check(clattn_layer_run(scene.plan, harness->queue, &scene.args, 1, &gate, NULL, &error), &error, "run");
     clattn_plan_release(scene.plan);
     scene.plan = NULL;

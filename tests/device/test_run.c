@@ -51,15 +51,6 @@ static void check_scene(const struct harness *harness, struct scene *scene)
         fail_msg("%s: %s", clattn_plan_name(scene->plan), result.message);
 }
 
-static cl_int status_of(cl_event event)
-{
-    cl_int status = -1;
-
-    assert_int_equal(clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
-                     CL_SUCCESS);
-    return status;
-}
-
 /* A run that waits for an event of ours returns at once and completes only after it, on every variant. */
 static void a_run_waits_for_its_events(void **state)
 {
@@ -69,20 +60,18 @@ static void a_run_waits_for_its_events(void **state)
         struct scene scene;
         clattn_error error;
         cl_event event = NULL;
-        cl_int code = CL_SUCCESS;
         open_scene(harness, &scene, "b1h2q70k90d16:f32:lse", clattn_attention_variant(n));
-        cl_event gates[2] = {clCreateUserEvent(harness->cl_ctx, &code), clCreateUserEvent(harness->cl_ctx, &code)};
-        assert_int_equal(code, CL_SUCCESS);
+        cl_event gates[2] = {harness_gate(harness), harness_gate(harness)};
         clattn_attention_args args = harness_args(scene.plan, &scene.arrays, &scene.buffers);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 2, gates, &event, &error), &error, "run");
         assert_non_null(event);
         assert_int_equal(clFlush(harness->queue), CL_SUCCESS);
-        assert_true(status_of(event) > CL_COMPLETE);
+        assert_true(harness_event_status(event) > CL_COMPLETE);
         assert_int_equal(clSetUserEventStatus(gates[0], CL_COMPLETE), CL_SUCCESS);
-        assert_true(status_of(event) > CL_COMPLETE);
+        assert_true(harness_event_status(event) > CL_COMPLETE);
         assert_int_equal(clSetUserEventStatus(gates[1], CL_COMPLETE), CL_SUCCESS);
         assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
-        assert_int_equal(status_of(event), CL_COMPLETE);
+        assert_int_equal(harness_event_status(event), CL_COMPLETE);
         check_scene(harness, &scene);
         clReleaseEvent(event);
         clReleaseEvent(gates[0]);
@@ -99,16 +88,14 @@ static void an_empty_run_waits_for_its_events(void **state)
     clattn_attention_args args;
     clattn_error error;
     cl_event event = NULL;
-    cl_int code = CL_SUCCESS;
 
     assert_true(case_from_problem("b1h2q0k90d16:f32", &c));
     clattn_plan *plan = harness_plan(harness, &c, NULL);
-    cl_event gate = clCreateUserEvent(harness->cl_ctx, &code);
-    assert_int_equal(code, CL_SUCCESS);
+    cl_event gate = harness_gate(harness);
     clattn_attention_args_init(&args, plan);
     harness_check(clattn_attention_run(plan, harness->queue, &args, 1, &gate, &event, &error), &error, "run");
     assert_int_equal(clFlush(harness->queue), CL_SUCCESS);
-    assert_true(status_of(event) > CL_COMPLETE);
+    assert_true(harness_event_status(event) > CL_COMPLETE);
     assert_int_equal(clSetUserEventStatus(gate, CL_COMPLETE), CL_SUCCESS);
     assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
     clReleaseEvent(event);
@@ -200,31 +187,19 @@ static void workspaces_of_the_caller(void **state)
         struct scene scene;
         struct arrays own;
         clattn_error error;
-        cl_int code = CL_SUCCESS;
         open_scene(harness, &scene, "b2h2q70k90d16:f16:lse", clattn_attention_variant(n));
         size_t size = clattn_plan_workspace_size(scene.plan);
-        unsigned char *guard = malloc(size + 1024);
-        assert_non_null(guard);
-        memset(guard, 0x77, size + 1024);
-        cl_mem space =
-            clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, size + 1024, guard, &code);
-        assert_int_equal(code, CL_SUCCESS);
         clattn_attention_args args = harness_args(scene.plan, &scene.arrays, &scene.buffers);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "run");
         check_scene(harness, &scene);
         assert_true(arrays_copy(&own, &scene.arrays));
         arrays_fill_outputs(&scene.arrays, ARRAY_FILL);
         harness_write(harness, &scene.buffers, &scene.arrays);
-        args.workspace = (clattn_buffer){.mem = space, .offset = 512};
+        args.workspace = harness_guarded(harness, size);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "run");
         harness_read(harness, &scene.buffers, &scene.arrays);
         assert_true(arrays_same_outputs(&own, &scene.arrays));
-        assert_int_equal(clEnqueueReadBuffer(harness->queue, space, CL_TRUE, 0, size + 1024, guard, 0, NULL, NULL),
-                         CL_SUCCESS);
-        for (size_t byte = 0; byte < 512; ++byte)
-            assert_true(guard[byte] == 0x77 && guard[512 + size + byte] == 0x77);
-        clReleaseMemObject(space);
-        free(guard);
+        harness_guarded_release(harness, args.workspace, size);
         arrays_free(&own);
         close_scene(&scene);
     }
@@ -400,10 +375,8 @@ static void a_run_outlives_its_plan(void **state)
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
         struct scene scene;
         clattn_error error;
-        cl_int code = CL_SUCCESS;
         open_scene(harness, &scene, "b1h2q70k90d16:f32", clattn_attention_variant(n));
-        cl_event gate = clCreateUserEvent(harness->cl_ctx, &code);
-        assert_int_equal(code, CL_SUCCESS);
+        cl_event gate = harness_gate(harness);
         clattn_attention_args args = harness_args(scene.plan, &scene.arrays, &scene.buffers);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 1, &gate, NULL, &error), &error, "run");
         clattn_plan_release(scene.plan);
