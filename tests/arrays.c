@@ -540,3 +540,12 @@ struct oracle_operands arrays_operands(const struct arrays *arrays)
                                     .alibi_slopes = arrays_at(arrays, ARRAY_ALIBI_SLOPES),
                                     .relative_bias = arrays_at(arrays, ARRAY_RELATIVE_BIAS)};
 }
+
+struct compare_result arrays_compare(const struct arrays *arrays, int64_t row_step, bool fused_rounding,
+                                     bool unit_variance)
+{
+    struct oracle_operands operands = arrays_operands(arrays);
+
+    return compare_attention(&operands, arrays_at(arrays, ARRAY_OUTPUT), arrays_at(arrays, ARRAY_LSE),
+                             arrays_at(arrays, ARRAY_SCORES), row_step, fused_rounding, unit_variance);
+}

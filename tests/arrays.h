@@ -8,7 +8,7 @@
 #define CLATTN_TESTS_ARRAYS_H
 
 #include "cases.h"
-#include "oracle.h"
+#include "compare.h"
 
 enum array_operand {
     ARRAY_QUERY,
@@ -88,5 +88,9 @@ bool arrays_same_outputs(const struct arrays *a, const struct arrays *b);
 bool arrays_copy(struct arrays *to, const struct arrays *from);
 
 struct oracle_operands arrays_operands(const struct arrays *arrays);
+
+/* compare_attention of the output, lse and scores that are there, against what the inputs give. */
+struct compare_result arrays_compare(const struct arrays *arrays, int64_t row_step, bool fused_rounding,
+                                     bool unit_variance);
 
 #endif

@@ -71,10 +71,7 @@ static void run(const struct harness *harness, clattn_plan *plan, struct arrays 
 
 static void compare(clattn_plan *plan, const struct arrays *arrays)
 {
-    struct oracle_operands operands = arrays_operands(arrays);
-    struct compare_result result =
-        compare_attention(&operands, arrays_at(arrays, ARRAY_OUTPUT), arrays_at(arrays, ARRAY_LSE),
-                          arrays_at(arrays, ARRAY_SCORES), 1, false, false);
+    struct compare_result result = arrays_compare(arrays, 1, false, false);
 
     if (!result.passed)
         fail_msg("%s, %s: %s", arrays->of->name, clattn_plan_name(plan), result.message);
