@@ -41,7 +41,8 @@
  *     nearest even. Results that are subnormal in the output's type may be off by the smallest normal number, and any
  *     weight by 2^-126, which shows where a sink leads all keys by more than 80.
  *   - The same plan on the same inputs gives the same bits every time.
- *   - Every element of an output is written and nothing else is; nothing beyond a view influences a result.
+ *   - Every element of an output is written, but for rows of no packed sequence, and nothing else is; nothing beyond a
+ *     view influences a result.
  */
 #ifndef CLATTN_ATTENTION_H
 #define CLATTN_ATTENTION_H
@@ -68,8 +69,7 @@ typedef enum clattn_mask_kind {
     CLATTN_MASK_ADDITIVE = 2 /* dtype F32, F16 or BF16; added to the scores, -inf excludes */
 } clattn_mask_kind;
 
-/* Where the keys and values of a batch lie. Keys are numbered j = 0, 1, ... in every case; nothing else depends on it.
- */
+/* Where the keys and values of a batch lie. Keys are numbered j = 0, 1, ... in all of these; nothing else changes. */
 typedef enum clattn_storage {
     CLATTN_STORAGE_LINEAR = 0,   /* key j is row j */
     CLATTN_STORAGE_CIRCULAR = 1, /* a cache that overwrites its oldest rows: of the n = kv_lengths[b] keys that were
@@ -195,8 +195,8 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *   alibi@ALIGN    relative=R@ALIGN
  *   circular               with lengths
  *   paged=N                blocks of N keys, in a pool of batch * ceil(kv_len / N); paged=NxM: of M blocks
- *   ragged=q|kv|qkv        cumulative lengths for queries, keys or both; totals of batch * length, or, after @, in that
- * order: ragged=qkv@Q,KV
+ *   ragged=q|kv|qkv        cumulative lengths for queries, keys or both; totals of batch * length, or those after @, in
+ *                          that order: ragged=qkv@Q,KV
  *
  * parse takes an initialised `desc`, resets it and sets what the string says, all tensors dense, an additive mask in
  * f32, lengths in int32_t. Fails with INVALID_VALUE, naming the part or field that is wrong and what was expected.
@@ -243,10 +243,9 @@ typedef struct clattn_attention_args {
     clattn_buffer kv_lengths;
     clattn_buffer lse;
     clattn_buffer scores;
-    clattn_buffer
-        workspace;    /* absent: a run that needs one allocates it. Not for two runs at a time; nothing in it is kept */
-    int64_t q_total;  /* ragged queries: rows of query and output, 0 to the plan's */
-    int64_t kv_total; /* ragged keys: rows of key and value, 0 to the plan's */
+    clattn_buffer workspace; /* absent: a run that needs one allocates it. Not for two runs at a time; keeps nothing */
+    int64_t q_total;         /* ragged queries: rows of query and output, 0 to the plan's */
+    int64_t kv_total;        /* ragged keys: rows of key and value, 0 to the plan's */
     clattn_buffer block_table; /* int32_t */
     clattn_buffer q_cu_lengths;
     clattn_buffer kv_cu_lengths;

@@ -258,15 +258,13 @@ CLATTN_API void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int
 /* The greatest totals of a run with packed sequences, 0 where the problem has none; else as above. */
 CLATTN_API void clattn_plan_totals(const clattn_plan *plan, int64_t *q_total, int64_t *kv_total);
 
-/* The problem as a string, such as "b1h8q512k512d64:f16:causal"; see clattn_attention_desc_parse. Lives as long as the
- * plan. */
+/* The problem, such as "b1h8q512k512d64:f16:causal"; see clattn_attention_desc_parse. Lives as long as the plan. */
 CLATTN_API const char *clattn_plan_problem(const clattn_plan *plan);
 
 /* The algorithm by its registry name, such as "flash_vector". Lives as long as the plan. */
 CLATTN_API const char *clattn_plan_variant(const clattn_plan *plan);
 
-/* What was chosen in full, such as "flash/f16/d64/q64k32": algorithm, type, head dim, tile. Lives as long as the plan.
- */
+/* All that was chosen, such as "flash/f16/d64/q64k64": algorithm, type, head dim, tile. Lives as long as the plan. */
 CLATTN_API const char *clattn_plan_name(const clattn_plan *plan);
 
 /*

@@ -8,8 +8,8 @@
  *
  * or, with paged storage (Kwon et al. 2023, "PagedAttention"), caches that are pools of blocks
  *
- *   key_cache  [num_blocks, kv_heads, page_size, head_dim]     value_cache  [num_blocks, kv_heads, page_size,
- * value_dim]
+ *   key_cache    [num_blocks, kv_heads, page_size, head_dim]
+ *   value_cache  [num_blocks, kv_heads, page_size, value_dim]
  *
  * The keys of a batch are numbered from 0 in the order in which they come. Row i of a batch's new keys is number
  * n = position + i, position being the number of keys that the batch already has, and goes to

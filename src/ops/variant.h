@@ -21,7 +21,7 @@ struct cla_variant {
 
     /*
      * Adds the steps for plan->problem and sets plan->workspace_size. `tile` receives the tile as it stands in the
-     * plan's name, such as "q64k32". On failure the caller clears the plan.
+     * plan's name, such as "q64k64". On failure the caller clears the plan.
      */
     clattn_status (*add_steps)(clattn_plan *plan, struct cla_text *tile, clattn_error *error);
 };
