@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `clattn bench`: how fast each kernel is on each problem, and how far that is from what the device can do. */
 #include "bench.h"
+#include "matrix_unit.h"
 #include "output.h"
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static enum exit_code measure(const struct bench_request *request, clattn_contex
     double done = 0;
     if (bench_requested(request, BENCH_ROOFLINE)) {
         progress_bar(0, "measuring the device");
-        TRY(meter_create(context, meter));
+        TRY(meter_create(context, matrix_unit_source, meter));
         TRY(meter_measure(*meter, &report->roofline));
         report->has_roofline = true;
         done = ROOFLINE_SHARE;
@@ -123,7 +124,7 @@ const struct command bench_command = {
         "--roofline the device is measured, once before and then in every turn of a result. FMA is the share of the\n"
         "multiply-adds that it did beside the result, and FLOOR that of the least time a run could take: its\n"
         "multiply-adds, or its bytes at the speed of reading, whichever takes longer, and one launch. What stays in\n"
-        "caches can take less.\n"
+        "caches can take less. The peak of a matrix unit is stated where there is one; no kernel uses it.\n"
         "\n"
         "With --baseline, medians are compared with those of an earlier report on the same device; one that is\n"
         "slower by more than --max-regress makes the exit code 7.\n",

@@ -70,7 +70,7 @@ struct bench_result {
     char tile[64];
     bool verified; /* compared and within the bounds; what is not has no time */
     struct timing timing;
-    struct roofline beside; /* medians of what was measured in turns with it; copy_gbs is 0 */
+    struct roofline beside; /* medians of what was measured in turns with it; what no share needs is 0 */
     struct launch_work work;
     size_t extra_bytes; /* workspace */
     double first_call;  /* seconds to make the plan and run it once */

@@ -158,15 +158,26 @@ static const char *text_of(const struct bench_report *report, const struct bench
     return cell;
 }
 
+/* Devices with matrix units have thousands of GFLOP/s. */
+static void put_peak(const char *name, double gflops, FILE *stream)
+{
+    const bool large = gflops >= 1e4;
+    fprintf(stream, "%s %.4g %s, ", name, large ? gflops * 1e-3 : gflops, large ? "TFLOP/s" : "GFLOP/s");
+}
+
 /* What holds for all results, a line each, `end` being the end of a line. */
 static void print_head(const struct bench_report *report, const char *end, FILE *stream)
 {
     const struct roofline *roofline = &report->roofline;
     fprintf(stream, "device    %s, driver %s, clattn %s%s\n", report->device.name, report->device.driver,
             clattn_version_string(), report->has_roofline ? end : "");
-    if (report->has_roofline)
-        fprintf(stream, "roofline  FMA %.4g GFLOP/s, read %.4g GB/s, copy %.4g GB/s, launch %.3g us\n",
-                roofline->fma_gflops, roofline->read_gbs, roofline->copy_gbs, roofline->launch_us);
+    if (report->has_roofline) {
+        put_peak("roofline  FMA", roofline->fma_gflops, stream);
+        if (roofline->matrix_gflops > 0)
+            put_peak("matrix unit", roofline->matrix_gflops, stream);
+        fprintf(stream, "read %.4g GB/s, copy %.4g GB/s, launch %.3g us\n", roofline->read_gbs, roofline->copy_gbs,
+                roofline->launch_us);
+    }
     fprintf(stream, "\n");
 }
 
@@ -247,7 +258,7 @@ static bool print_json(const struct bench_report *report, FILE *stream)
     bool known = report->has_roofline;
     json_t *limits = json_object(), *results = json_array(), *object = json_object();
     json_object_set_new(limits, "fma_gflops", json_number(roofline->fma_gflops, known));
-    json_object_set_new(limits, "matrix_gflops", json_null()); /* no kernel uses a matrix unit yet */
+    json_object_set_new(limits, "matrix_gflops", json_number(roofline->matrix_gflops, roofline->matrix_gflops > 0));
     json_object_set_new(limits, "read_gbs", json_number(roofline->read_gbs, known));
     json_object_set_new(limits, "copy_gbs", json_number(roofline->copy_gbs, known));
     json_object_set_new(limits, "launch_us", json_number(roofline->launch_us, known));

@@ -4,6 +4,7 @@
  * be limits; the cost of a launch is a median, since it is a price.
  */
 #include "roofline.h"
+#include "matrix_unit.h"
 #include "timing.h"
 #include <math.h>
 #include <stdio.h>
@@ -17,6 +18,8 @@
  *               of it is in registers but a store at the end
  *   read_rate   a group works through count vectors a work-item, which lie together in memory; count is a multiple of 4
  *   copy_rate   the same
+ *
+ * That of the matrix unit is in matrix_unit.cl.
  */
 static const char source[] =
     "#pragma OPENCL FP_CONTRACT ON\n"
@@ -93,7 +96,7 @@ static const int chains[] = {12, 16};
 #define STEPS_AN_ITERATION 4 /* of each chain, in fma_peak */
 
 /*
- * Lengths of a run of multiply-adds, in seconds: shorter ones are undisturbed more often where a machine does other
+ * Lengths of a loop of arithmetic, in seconds: shorter ones are undisturbed more often where a machine does other
  * things too, longer ones lose less until all cores are awake.
  */
 static const double lengths[] = {1e-3, 4e-3, 16e-3};
@@ -107,15 +110,23 @@ static const double lengths[] = {1e-3, 4e-3, 16e-3};
 #define BURST_LAUNCHES 101
 #define LEAST_BYTES    ((size_t)256 << 20) /* of a buffer that is read, and at least eight times the cache */
 
+/* A kernel that does nothing but arithmetic, as often as its second argument says. */
+struct loop {
+    cl_kernel kernel;
+    double flop;  /* of all work-items in each iteration */
+    cl_int count; /* iterations that take BURST_LENGTH */
+};
+
 struct meter {
     cl_context context;
     cl_device_id device;
     cl_command_queue queue;
     cl_program program[NUM_CHAINS];
-    cl_kernel fma[NUM_CHAINS], read, copy, empty;
+    struct loop fma[NUM_CHAINS], matrix;
+    struct loop *burst_fma; /* of fma, the one that was fastest */
+    cl_kernel read, copy, empty;
+    struct matrix_unit matrix_unit;
     cl_mem in, out;
-    int burst_chains;   /* an index of chains: those that were fastest */
-    cl_int burst_count; /* iterations of them that take BURST_LENGTH */
     clattn_device_info info;
     size_t lanes;      /* of a vector */
     size_t group;      /* work-items */
@@ -182,7 +193,8 @@ static enum exit_code create_kernels(struct meter *meter)
 {
     for (int i = 0; i < NUM_CHAINS; i++) {
         TRY(build(meter, i));
-        TRY(create_kernel(meter->program[i], "fma_peak", &meter->fma[i]));
+        TRY(create_kernel(meter->program[i], "fma_peak", &meter->fma[i].kernel));
+        meter->fma[i].flop = 2.0 * STEPS_AN_ITERATION * chains[i] * (double)(meter->lanes * meter->work_items);
     }
     TRY(create_kernel(meter->program[0], "read_rate", &meter->read));
     TRY(create_kernel(meter->program[0], "copy_rate", &meter->copy));
@@ -195,9 +207,9 @@ static void set_arguments(struct meter *meter)
     const cl_kernel memory[] = {meter->read, meter->copy};
     const cl_int count = (cl_int)(meter->bytes / (sizeof(cl_float) * meter->lanes * meter->work_items));
     for (int i = 0; i < NUM_CHAINS; i++) {
-        clSetKernelArg(meter->fma[i], 0, sizeof meter->out, &meter->out);
-        clSetKernelArg(meter->fma[i], 2, sizeof half, &half);
-        clSetKernelArg(meter->fma[i], 3, sizeof one, &one);
+        clSetKernelArg(meter->fma[i].kernel, 0, sizeof meter->out, &meter->out);
+        clSetKernelArg(meter->fma[i].kernel, 2, sizeof half, &half);
+        clSetKernelArg(meter->fma[i].kernel, 3, sizeof one, &one);
     }
     for (int i = 0; i < 2; i++) {
         clSetKernelArg(memory[i], 0, sizeof meter->out, &meter->out);
@@ -258,23 +270,18 @@ static enum exit_code best(struct meter *meter, cl_kernel kernel, int runs, doub
     return EXIT_DONE;
 }
 
-static double fma_rate(const struct meter *meter, int index, cl_int count, double seconds)
-{
-    double steps = (double)STEPS_AN_ITERATION * chains[index] * count;
-    return 2 * steps * (double)(meter->lanes * meter->work_items) / seconds * 1e-9;
-}
-
 static double byte_rate(const struct meter *meter, double seconds)
 {
     return (double)meter->bytes / seconds * 1e-9;
 }
 
-/* The best rate of one number of chains; raises *gflops to it, and is what bursts will take where it does. */
-static enum exit_code measure_fma(struct meter *meter, int index, double *gflops)
+/* The best rate of a loop, which is left at a count for bursts. */
+static enum exit_code measure_loop(struct meter *meter, struct loop *loop, double *gflops)
 {
-    cl_kernel kernel = meter->fma[index];
-    double seconds, most = 0;
-    cl_int count = 256, burst_count = count;
+    cl_kernel kernel = loop->kernel;
+    double seconds;
+    cl_int count = 256;
+    *gflops = 0;
     clSetKernelArg(kernel, 1, sizeof count, &count);
     TRY(run(meter, kernel, meter->work_items, &seconds)); /* drivers compile at the first launch */
     for (int i = 0; i < NUM_LENGTHS; i++) {
@@ -284,15 +291,31 @@ static enum exit_code measure_fma(struct meter *meter, int index, double *gflops
             TRY(best(meter, kernel, LEAST_RUNS, 0, &seconds));
         }
         TRY(best(meter, kernel, LEAST_RUNS, SECONDS, &seconds));
-        most = fmax(most, fma_rate(meter, index, count, seconds));
-        burst_count = i == BURST_LENGTH ? count : burst_count;
+        *gflops = fmax(*gflops, loop->flop * count / seconds * 1e-9);
+        if (i == BURST_LENGTH)
+            loop->count = count;
     }
-    if (most > *gflops) {
-        *gflops = most;
-        meter->burst_chains = index;
-        meter->burst_count = burst_count;
-    }
+    clSetKernelArg(kernel, 1, sizeof loop->count, &loop->count);
     return EXIT_DONE;
+}
+
+static enum exit_code burst_loop(struct meter *meter, struct loop *loop, double *gflops)
+{
+    double seconds;
+    TRY(best(meter, loop->kernel, LEAST_RUNS, 0, &seconds));
+    *gflops = loop->flop * loop->count / seconds * 1e-9;
+    return EXIT_DONE;
+}
+
+/* The rate of the matrix unit, 0 where there is none; one that cannot be measured, which has been said, is none. */
+static double matrix_rate(struct meter *meter, enum exit_code (*measure)(struct meter *, struct loop *, double *))
+{
+    double gflops = 0;
+    if (meter->matrix.kernel != NULL && measure(meter, &meter->matrix, &gflops) != EXIT_DONE) {
+        meter->matrix.kernel = NULL;
+        gflops = 0;
+    }
+    return gflops;
 }
 
 static enum exit_code measure_launch(struct meter *meter, int launches, double *microseconds)
@@ -308,11 +331,14 @@ static enum exit_code measure_launch(struct meter *meter, int launches, double *
 
 enum exit_code meter_measure(struct meter *meter, struct roofline *roofline)
 {
-    double seconds;
+    double seconds, gflops;
     roofline->fma_gflops = 0;
-    for (int i = 0; i < NUM_CHAINS; i++)
-        TRY(measure_fma(meter, i, &roofline->fma_gflops));
-    clSetKernelArg(meter->fma[meter->burst_chains], 1, sizeof meter->burst_count, &meter->burst_count);
+    for (int i = 0; i < NUM_CHAINS; i++) {
+        TRY(measure_loop(meter, &meter->fma[i], &gflops));
+        meter->burst_fma = gflops > roofline->fma_gflops ? &meter->fma[i] : meter->burst_fma;
+        roofline->fma_gflops = fmax(gflops, roofline->fma_gflops);
+    }
+    roofline->matrix_gflops = matrix_rate(meter, measure_loop);
     TRY(run(meter, meter->read, meter->work_items, &seconds)); /* the first launch, as above */
     TRY(best(meter, meter->read, LEAST_RUNS, SECONDS, &seconds));
     roofline->read_gbs = byte_rate(meter, seconds);
@@ -326,34 +352,48 @@ enum exit_code meter_measure(struct meter *meter, struct roofline *roofline)
 enum exit_code meter_burst(struct meter *meter, struct roofline *roofline)
 {
     double seconds;
+    roofline->matrix_gflops = matrix_rate(meter, burst_loop); /* first: it heats a device most */
     TRY(best(meter, meter->read, BURST_READS, 0, &seconds));
     roofline->read_gbs = byte_rate(meter, seconds);
     TRY(measure_launch(meter, BURST_LAUNCHES, &roofline->launch_us));
-    TRY(best(meter, meter->fma[meter->burst_chains], LEAST_RUNS, 0, &seconds));
-    roofline->fma_gflops = fma_rate(meter, meter->burst_chains, meter->burst_count, seconds);
-    return EXIT_DONE;
+    return burst_loop(meter, meter->burst_fma, &roofline->fma_gflops);
 }
 
-enum exit_code meter_create(clattn_context *context, struct meter **meter)
+/* What is wrong with a matrix unit is no failure: it is not measured then. */
+static void find_matrix_unit(struct meter *meter, const char *matrix_source)
+{
+    struct matrix_unit *unit = &meter->matrix_unit;
+    matrix_unit_create(unit, meter->queue, matrix_source, meter->info.sub_group, meter->group, meter->work_items,
+                       meter->out);
+    if (*unit->refusal != '\0')
+        note("the matrix unit is not measured: %s", unit->refusal);
+    meter->matrix.kernel = unit->kernel;
+    meter->matrix.flop = unit->flop * (double)meter->work_items;
+}
+
+enum exit_code meter_create(clattn_context *context, const char *matrix_source, struct meter **meter)
 {
     *meter = calloc(1, sizeof **meter);
     if (*meter == NULL)
         return fail(EXIT_FAILED, "no memory for measuring the device");
     (*meter)->context = clattn_context_cl_context(context);
     (*meter)->device = clattn_context_cl_device(context);
-    return prepare(*meter);
+    TRY(prepare(*meter));
+    find_matrix_unit(*meter, matrix_source);
+    return EXIT_DONE;
 }
 
 void meter_release(struct meter *meter)
 {
     if (meter == NULL)
         return;
-    const cl_kernel kernels[] = {meter->fma[0], meter->fma[1], meter->read, meter->copy, meter->empty};
+    const cl_kernel kernels[] = {meter->fma[0].kernel, meter->fma[1].kernel, meter->read, meter->copy, meter->empty};
     if (meter->queue != NULL)
         clFinish(meter->queue);
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
         if (kernels[i] != NULL)
             clReleaseKernel(kernels[i]);
+    matrix_unit_release(&meter->matrix_unit);
     for (int i = 0; i < NUM_CHAINS; i++)
         if (meter->program[i] != NULL)
             clReleaseProgram(meter->program[i]);

@@ -14,8 +14,8 @@ words_of(words ${SOURCE}/CMakeLists.txt)
 words_of(test_words ${SOURCE}/tests/CMakeLists.txt)
 list(APPEND words ${test_words})
 
-file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/src/*.c ${SOURCE}/tools/*.c ${SOURCE}/cl/*.cl ${SOURCE}/tests/*.c
-     ${SOURCE}/tests/test_*.cmake ${SOURCE}/tests/test_*.sh)
+file(GLOB_RECURSE files RELATIVE ${SOURCE} ${SOURCE}/src/*.c ${SOURCE}/tools/*.c ${SOURCE}/tools/*.cl ${SOURCE}/cl/*.cl
+     ${SOURCE}/tests/*.c ${SOURCE}/tests/test_*.cmake ${SOURCE}/tests/test_*.sh)
 list(FILTER files EXCLUDE REGEX "^tests/consumer/") # a project of its own
 list(LENGTH files count)
 if(count LESS 50)
