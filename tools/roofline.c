@@ -249,10 +249,11 @@ static enum exit_code prepare(struct meter *meter)
 static enum exit_code run(struct meter *meter, cl_kernel kernel, size_t work_items, double *seconds)
 {
     double begin = timing_now();
-    cl_int code = clEnqueueNDRangeKernel(meter->queue, kernel, 1, NULL, &work_items, &meter->group, 0, NULL, NULL);
+    cl_event event;
+    cl_int code = clEnqueueNDRangeKernel(meter->queue, kernel, 1, NULL, &work_items, &meter->group, 0, NULL, &event);
     if (code != CL_SUCCESS)
         return fail_opencl("clEnqueueNDRangeKernel", code);
-    code = clFinish(meter->queue);
+    code = timing_finish(meter->queue, event);
     *seconds = timing_now() - begin;
     return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clFinish", code);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clock, and order statistics. */
+/* The clock, waiting, and order statistics. */
 #include "timing.h"
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -9,6 +10,19 @@ double timing_now(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+cl_int timing_finish(cl_command_queue queue, cl_event event)
+{
+    const double end = timing_now() + 30e-6;
+    cl_int state = clFlush(queue) == CL_SUCCESS ? CL_QUEUED : CL_COMPLETE;
+    while (state > CL_COMPLETE && timing_now() < end) {
+        sched_yield(); /* to the threads of a device that is this CPU */
+        if (clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) != CL_SUCCESS)
+            break;
+    }
+    clReleaseEvent(event);
+    return clFinish(queue);
 }
 
 static int compare_doubles(const void *a, const void *b)

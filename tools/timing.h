@@ -3,6 +3,8 @@
 #ifndef TOOL_TIMING_H
 #define TOOL_TIMING_H
 
+#include <CL/cl.h>
+
 struct timing {
     int runs;
     double median; /* seconds */
@@ -15,5 +17,11 @@ double timing_now(void);
 
 /* Sorts `seconds`, of which there is at least one, and says what there is to say of them. */
 void timing_summarise(double *seconds, int runs, struct timing *timing);
+
+/*
+ * clFinish, of a queue whose last command gave `event`, which is released. Asks for 30 microseconds whether that is
+ * done before it sleeps: to wake a thread takes about as long, which is longer than small problems run.
+ */
+cl_int timing_finish(cl_command_queue queue, cl_event event);
 
 #endif
