@@ -292,7 +292,21 @@ static void scene_circle(struct form *form, const char *format, const struct til
     clattn_plan_release(plan);
 }
 
-/* Head dims around widths of vectors, of register blocks and of runs that are summed in order. */
+static void check_dims(struct form *form, const char *format, int queries, int head_dim, int value_dim,
+                       const char *types)
+{
+    struct test_case c;
+    clattn_plan *plan = make_plan(form, &c, format, queries, head_dim, value_dim, types);
+
+    if (plan != NULL)
+        check(form, plan, &c);
+    clattn_plan_release(plan);
+}
+
+/*
+ * Head dims around widths of vectors, of register blocks and of runs that are summed in order, and one of the values
+ * that is more than the work-items of a group can sum in one go.
+ */
 static void scene_dims(struct form *form, const char *format, const struct tile *tile)
 {
     static const int dims[] = {1, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 80, 127, 128, 129};
@@ -300,16 +314,12 @@ static void scene_dims(struct form *form, const char *format, const struct tile 
     enum { COUNT = sizeof dims / sizeof *dims };
 
     (void)tile;
-    for (int n = 0; n < COUNT; ++n) {
-        struct test_case c;
-        if (form->lanes != 0 && form->lanes != 4U << n % 5)
-            continue; /* by turns, as many queries and few: each is a program to compile */
-        clattn_plan *plan =
-            make_plan(form, &c, format, n % 2 ? FEW : 20, dims[n], dims[(4 * n + 7) % COUNT], types[n % 3]);
-        if (plan != NULL)
-            check(form, plan, &c);
-        clattn_plan_release(plan);
-    }
+    for (int n = 0; n < COUNT; ++n)
+        if (form->lanes == 0 || form->lanes == 4U << n % 5)
+            /* by turns, as many queries and few: each is a program to compile */
+            check_dims(form, format, n % 2 ? FEW : 20, dims[n], dims[(4 * n + 7) % COUNT], types[n % 3]);
+    if (form->lanes == 0)
+        check_dims(form, format, 20, 16, 264, "f32");
 }
 
 static const struct {
