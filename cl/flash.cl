@@ -43,7 +43,7 @@
 
 /* One float4 of `mine` a row block from every work-item of the row, merged by the maximum or by the sum. */
 #define CLA_DEFINE_ACROSS_ROW(name, merge)                                                                             \
-    static inline float4 across_row_##name(float4 mine, __local float4 *scratch, int x, int y)                         \
+    INLINED static float4 across_row_##name(float4 mine, __local float4 *scratch, int x, int y)                        \
     {                                                                                                                  \
         scratch[x * CLA_HEIGHT + y] = mine;                                                                            \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \

@@ -26,7 +26,7 @@
 
 /* Merges one number a work-item by the maximum or by the sum; every work-item gets the result. */
 #define DEFINE_ACROSS_GROUP(name, merge)                                                                               \
-    static inline float across_group_##name(float mine, __local float *scratch, int item)                              \
+    INLINED static float across_group_##name(float mine, __local float *scratch, int item)                             \
     {                                                                                                                  \
         scratch[item] = mine;                                                                                          \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \

@@ -177,8 +177,8 @@ static inline void fetch_keys(uint4 pieces[STEPS_IN_FLIGHT][ITEM_KEYS], __global
 }
 
 /* The pieces of every KEY_GROUPS-th key from k0 on, from column `column` on; 0 for those from `count` on. */
-static inline void fetch_values(uint4 pieces[VALUES_IN_FLIGHT], __global const value_t *value, __local const long *rows,
-                                int k0, int count, int column, int wide)
+INLINED static void fetch_values(uint4 pieces[VALUES_IN_FLIGHT], __global const value_t *value, __local const long *rows,
+                                 int k0, int count, int column, int wide)
 {
 #pragma unroll
     for (int n = 0; n < VALUES_IN_FLIGHT; n++) {
@@ -199,8 +199,8 @@ static inline float dot_add(float4 a, float4 b, float sum)
 }
 
 /* This work-item's shares of the products of its rows, whose queries `queries` holds, with the keys that begin at `at`. */
-static inline void share_scores(__local float *shares, __local const float4 *queries, __global const key_t *key,
-                                const long at[ITEM_KEYS], int sharer, int wide)
+INLINED static void share_scores(__local float *shares, __local const float4 *queries, __global const key_t *key,
+                                 const long at[ITEM_KEYS], int sharer, int wide)
 {
     float sum[ITEM_ROWS][ITEM_KEYS];
 #pragma unroll
@@ -246,9 +246,9 @@ static inline void share_scores(__local float *shares, __local const float4 *que
 }
 
 /* out += weights x values for every KEY_GROUPS-th of `count` keys from `first` on. `cut`: some may be seen by no row. */
-static inline void sum_values(float4 out[ITEM_ROWS][VALUE_QUADS], __local const float *weights,
-                              __global const value_t *value, __local const long *rows, int first, int count, int column,
-                              int cut, int wide)
+INLINED static void sum_values(float4 out[ITEM_ROWS][VALUE_QUADS], __local const float *weights,
+                               __global const value_t *value, __local const long *rows, int first, int count, int column,
+                               int cut, int wide)
 {
     for (int k0 = first; k0 < count; k0 += VALUES_IN_FLIGHT * KEY_GROUPS) {
         uint4 pieces[VALUES_IN_FLIGHT];

@@ -50,8 +50,8 @@ static inline void block_scale(struct block *sum, float4 rows)
  * sum += product over `depth` steps of the two tiles, at this work-item's block. Unrolled further, some compilers have so
  * many loads in flight that few work-groups fit.
  */
-static inline void block_add(struct block *sum, __local const float4 *rows, __local const float4 *columns, int depth, int x,
-                             int y)
+INLINED static void block_add(struct block *sum, __local const float4 *rows, __local const float4 *columns, int depth, int x,
+                              int y)
 {
 #pragma unroll 2
     for (int k = 0; k < depth; k++) {
@@ -65,8 +65,8 @@ static inline void block_add(struct block *sum, __local const float4 *rows, __lo
 }
 
 /* The same, with the steps summed on their own first: the error of a sum in order grows with its length. */
-static inline void block_product(struct block *sum, __local const float4 *rows, __local const float4 *columns, int depth,
-                                 int x, int y)
+INLINED static void block_product(struct block *sum, __local const float4 *rows, __local const float4 *columns, int depth,
+                                  int x, int y)
 {
     struct block part;
     block_clear(&part);
@@ -123,8 +123,8 @@ CLA_DEFINE_FETCH(value)
  * outermost. Rows from `end` on and dims from `dim` on are 0.
  */
 #define CLA_DEFINE_STAGE(name, rows_of_tile, row_at)                                                                           \
-    static inline void stage_##name(__local float4 *to, __global const name##_t *p, long4 view, const struct batch *batch,    \
-                                    int h, int row0, int end, int d0, int dim, int item, CLA_PLACES_PARAMS)            \
+    INLINED static void stage_##name(__local float4 *to, __global const name##_t *p, long4 view, const struct batch *batch,   \
+                                     int h, int row0, int end, int d0, int dim, int item, CLA_PLACES_PARAMS)           \
     {                                                                                                                  \
         __local float *tile = (__local float *)to;                                                                     \
         for (int e = item; e < rows_of_tile * (CLA_CHUNK / 4); e += CLA_GROUP) {                                       \
@@ -149,8 +149,8 @@ CLA_DEFINE_STAGE(key, CLA_TILE_KV, key_row(view, batch, h, row0 + row, CLA_PLACE
  * and so are those whose bit of `seen` is 0, bit n for key j0 + n: what nobody sees must not reach a product, not even
  * multiplied by 0.
  */
-static inline void stage_value(__local float4 *tile, __global const value_t *p, long4 view, const struct batch *batch, int g,
-                               int j0, int2 some, int column0, int dim, uint seen, int item, CLA_PLACES_PARAMS)
+INLINED static void stage_value(__local float4 *tile, __global const value_t *p, long4 view, const struct batch *batch, int g,
+                                int j0, int2 some, int column0, int dim, uint seen, int item, CLA_PLACES_PARAMS)
 {
     for (int e = item; e < CLA_CHUNK * (CLA_TILE_KV / 4); e += CLA_GROUP) {
         const uint2 at = divide((uint)e, CLA_TILE_KV / 4);

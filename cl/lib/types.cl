@@ -122,6 +122,13 @@ static inline long view_row(long4 view, int b, int h, int row)
  * (batch * q_heads + head), y the first query row, z how many rows of each head at most; w is not used.
  */
 
+/*
+ * What every function begins with that is given local memory. PoCL 3.1 replaces a kernel's local arrays by buffers of the
+ * work-group, but only where the kernel itself names them: LLVM writes the address of one that is always the same into the
+ * function, which then, unless it was inlined, has an array that no kernel sees.
+ */
+#define INLINED inline __attribute__((always_inline))
+
 /* a / b and a % b. In this form since some compilers make of the two operators an instruction that Oclgrind lacks. */
 static inline uint2 divide(uint a, uint b)
 {
