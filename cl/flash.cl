@@ -27,14 +27,20 @@
 #define LOG2E  1.44269504088896340736f
 #define PIECES ((CLA_VALUE_DIM + CLA_TILE_KV - 1) / CLA_TILE_KV)
 
-/*
- * Unrolled where the sums fit the registers, which takes constant indices. In a loop all the same: of barriers that follow one
- * another instead, PoCL 3.1 makes wrong values of f16 and bf16 in pages.
- */
-#if PIECES > 4
-#define EACH_PIECE for (int piece = 0; piece < PIECES; piece++)
+/* Sums that fit the registers are kept there, which takes constants for `piece`. */
+#if PIECES == 1
+#define EACH_PIECE(statements) EACH(1, piece, statements)
+#elif PIECES == 2
+#define EACH_PIECE(statements) EACH(2, piece, statements)
+#elif PIECES == 3
+#define EACH_PIECE(statements) EACH(3, piece, statements)
+#elif PIECES == 4
+#define EACH_PIECE(statements) EACH(4, piece, statements)
 #else
-#define EACH_PIECE _Pragma("unroll") for (int piece = 0; piece < PIECES; piece++)
+#define EACH_PIECE(statements)                                                                                         \
+    for (int piece = 0; piece < PIECES; piece++) {                                                                     \
+        statements                                                                                                     \
+    }
 #endif
 
 /* Scratch of a group: pieces of Q and K, then row maxima and, behind them, which keys are seen, then a piece of V. */
@@ -122,8 +128,7 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     const int2 all = visible_to_all(first, last);
 
     struct block out[PIECES];
-    EACH_PIECE
-        block_clear(&out[piece]);
+    EACH_PIECE(block_clear(&out[piece]);)
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
 #if CLA_SINKS
     float4 largest = (float4)(sink(h, CLA_SEMANTICS));
@@ -180,34 +185,31 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         to[2 * CLA_HEIGHT] = s.c2;
         to[3 * CLA_HEIGHT] = s.c3;
 
-        EACH_PIECE
-            block_scale(&out[piece], fade);
+        EACH_PIECE(block_scale(&out[piece], fade);)
 #pragma unroll 1
         for (int k0 = 0; k0 < CLA_TILE_KV; k0 += CLA_CHUNK) {
             uint seen_keys = 0xffffffffu;
 #if CLA_HIDDEN_KEYS
             seen_keys = seen[k0 >> 5] >> (k0 & 31);
 #endif
-            EACH_PIECE {
+            EACH_PIECE(
                 stage_value(scratch, value, value_view, &batch, g, j0 + k0, some, piece * CLA_TILE_KV, CLA_VALUE_DIM,
                             seen_keys, item, CLA_PLACES);
                 barrier(CLK_LOCAL_MEM_FENCE);
                 block_product(&out[piece], weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
                 barrier(CLK_LOCAL_MEM_FENCE);
-            }
+            )
         }
     }
 
     sum = across_row_sum(sum, scratch, x, y);
     const float4 inverse = sum == 0.0f ? (float4)(0.0f) : 1.0f / sum;
-    EACH_PIECE
-        block_scale(&out[piece], inverse);
+    EACH_PIECE(block_scale(&out[piece], inverse);)
 #pragma unroll
     for (int r = 0; r < 4; r++) {
         if (i + r < batch.q_len) {
             const long row = query_row(output_view, &batch, h, i + r);
-            EACH_PIECE
-                store4_output(output, row, piece * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM, block_row(&out[piece], r));
+            EACH_PIECE(store4_output(output, row, piece * CLA_TILE_KV + 4 * x, CLA_VALUE_DIM, block_row(&out[piece], r));)
         }
     }
 #if CLA_LSE

@@ -129,6 +129,21 @@ static inline long view_row(long4 view, int b, int h, int row)
  */
 #define INLINED inline __attribute__((always_inline))
 
+/*
+ * The statements for each n from 0 to count - 1, in order; `count` is a digit from 1 to 4. Written out and with a constant for n,
+ * since ocloc moves arrays to memory that a loop indexes, also where it unrolls the loop.
+ */
+#define EACH(count, n, statements) CLA_JOIN(CLA_EACH_, count)(n, statements)
+#define CLA_EACH_1(n, statements)  CLA_EACH_NEXT(n, 0, statements)
+#define CLA_EACH_2(n, statements)  CLA_EACH_1(n, statements) CLA_EACH_NEXT(n, 1, statements)
+#define CLA_EACH_3(n, statements)  CLA_EACH_2(n, statements) CLA_EACH_NEXT(n, 2, statements)
+#define CLA_EACH_4(n, statements)  CLA_EACH_3(n, statements) CLA_EACH_NEXT(n, 3, statements)
+#define CLA_EACH_NEXT(n, number, statements)                                                                           \
+    {                                                                                                                  \
+        const int n = number;                                                                                          \
+        statements                                                                                                     \
+    }
+
 /* a / b and a % b. In this form since some compilers make of the two operators an instruction that Oclgrind lacks. */
 static inline uint2 divide(uint a, uint b)
 {
