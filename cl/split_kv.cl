@@ -40,23 +40,34 @@
 #endif
 
 #define LOG2E          1.44269504088896340736f
-#define MIN_OF(a, b)   ((a) < (b) ? (a) : (b))
 #define CEIL_DIV(a, b) (((a) + (b) - 1) / (b))
 
 /* Who owns which rows and keys. */
-#define ITEM_ROWS  MIN_OF(CLA_ROWS, 4)
+#if CLA_ROWS < 4
+#define ITEM_ROWS CLA_ROWS
+#else
+#define ITEM_ROWS 4
+#endif
 #define ROW_GROUPS (CLA_ROWS / ITEM_ROWS)
 #define ITEM_KEYS  4
 #define KEY_SLOTS  (CLA_GROUP_SIZE / (CLA_SHARERS * ROW_GROUPS))
 #define KEYS       (ITEM_KEYS * KEY_SLOTS)
 
 /* Pieces: 16 bytes of a row of keys or values. A quad is four elements as floats. */
-#define KEY_PIECE    (CLA_KEY_TYPE == 0 ? 4 : 8)
-#define VALUE_PIECE  (CLA_VALUE_TYPE == 0 ? 4 : 8)
+#if CLA_KEY_TYPE == 0
+#define KEY_QUADS 1
+#else
+#define KEY_QUADS 2
+#endif
+#if CLA_VALUE_TYPE == 0
+#define VALUE_QUADS 1
+#else
+#define VALUE_QUADS 2
+#endif
+#define KEY_PIECE    (4 * KEY_QUADS)
+#define VALUE_PIECE  (4 * VALUE_QUADS)
 #define KEY_PIECES   CEIL_DIV(CLA_HEAD_DIM, KEY_PIECE)
 #define VALUE_PIECES CEIL_DIV(CLA_VALUE_DIM, VALUE_PIECE)
-#define KEY_QUADS    (KEY_PIECE / 4)
-#define VALUE_QUADS  (VALUE_PIECE / 4)
 
 #define STEPS       CEIL_DIV(KEY_PIECES, CLA_SHARERS)
 #define QUERY_QUADS (STEPS * CLA_SHARERS * KEY_QUADS)
@@ -70,15 +81,44 @@
 #define KEY_GROUPS  (OWNERS < CLA_GROUP_SIZE ? CLA_GROUP_SIZE / OWNERS : 1)
 #define ITEM_PIECES CEIL_DIV(OWNERS, CLA_GROUP_SIZE)
 
-/* What a work-item has in flight: steps of ITEM_KEYS loads, and loads of values. */
-#define STEPS_IN_FLIGHT  MIN_OF(STEPS, 2)
+/*
+ * What a work-item has in flight: steps of ITEM_KEYS loads, and loads of values. Four rows have so many sums that a second step
+ * costs some GPUs a work-group, and the quads of a piece are products one after the other.
+ */
+#if STEPS == 1 || ITEM_ROWS == 4
+#define STEPS_IN_FLIGHT 1
+#else
+#define STEPS_IN_FLIGHT 2
+#endif
 #define VALUES_IN_FLIGHT 4
+#if KEY_QUADS == 2 && ITEM_ROWS == 4
+#define EACH_KEY_QUAD(statements)                                                                                      \
+    _Pragma("unroll 1") for (int quad = 0; quad < KEY_QUADS; quad++) {                                                 \
+        statements                                                                                                     \
+    }
+#else
+#define EACH_KEY_QUAD(statements) EACH(KEY_QUADS, quad, statements)
+#endif
 
-/* Sums that fit the registers are kept there, which takes constant indices; more of them only make long code. */
+/* Sums that fit the registers are kept there, which takes constants for `piece`; more of them only make long code. */
 #if ITEM_PIECES <= 4
 #define UNROLL_PIECES _Pragma("unroll")
 #else
 #define UNROLL_PIECES
+#endif
+#if ITEM_PIECES == 1
+#define EACH_PIECE(statements) EACH(1, piece, statements)
+#elif ITEM_PIECES == 2
+#define EACH_PIECE(statements) EACH(2, piece, statements)
+#elif ITEM_PIECES == 3
+#define EACH_PIECE(statements) EACH(3, piece, statements)
+#elif ITEM_PIECES == 4
+#define EACH_PIECE(statements) EACH(4, piece, statements)
+#else
+#define EACH_PIECE(statements)                                                                                         \
+    for (int piece = 0; piece < ITEM_PIECES; piece++) {                                                                \
+        statements                                                                                                     \
+    }
 #endif
 
 #if CLA_SPLIT
@@ -163,17 +203,15 @@ static inline int strides_divide(long4 view, int piece)
 static inline void fetch_keys(uint4 pieces[STEPS_IN_FLIGHT][ITEM_KEYS], __global const key_t *key,
                               const long at[ITEM_KEYS], int step0, int sharer, int wide)
 {
-#pragma unroll
-    for (int s = 0; s < STEPS_IN_FLIGHT; s++) {
+    EACH(STEPS_IN_FLIGHT, s,
         const int piece = (step0 + s) * CLA_SHARERS + sharer;
-#pragma unroll
-        for (int n = 0; n < ITEM_KEYS; n++) {
+        EACH(ITEM_KEYS, n,
             pieces[s][n] = (uint4)(0);
             if (piece < KEY_PIECES)
                 pieces[s][n] = CLA_JOIN(fetch_piece_, CLA_KEY_TYPE)(key, at[n] + piece * KEY_PIECE,
                                                                    CLA_HEAD_DIM - piece * KEY_PIECE, wide);
-        }
-    }
+        )
+    )
 }
 
 /* The pieces of every KEY_GROUPS-th key from k0 on, from column `column` on; 0 for those from `count` on. */
@@ -203,12 +241,7 @@ INLINED static void share_scores(__local float *shares, __local const float4 *qu
                                  const long at[ITEM_KEYS], int sharer, int wide)
 {
     float sum[ITEM_ROWS][ITEM_KEYS];
-#pragma unroll
-    for (int r = 0; r < ITEM_ROWS; r++) {
-#pragma unroll
-        for (int n = 0; n < ITEM_KEYS; n++)
-            sum[r][n] = 0.0f;
-    }
+    EACH(ITEM_ROWS, r, EACH(ITEM_KEYS, n, sum[r][n] = 0.0f;))
 #pragma unroll 1
     for (int step0 = 0; step0 < STEPS; step0 += STEPS_IN_FLIGHT) {
         uint4 pieces[STEPS_IN_FLIGHT][ITEM_KEYS];
@@ -216,33 +249,21 @@ INLINED static void share_scores(__local float *shares, __local const float4 *qu
             fetch_keys(pieces, key, at, step0, sharer, 1);
         else
             fetch_keys(pieces, key, at, step0, sharer, 0);
-#pragma unroll
-        for (int s = 0; s < STEPS_IN_FLIGHT; s++) {
-            if (step0 + s >= STEPS)
-                break;
-#pragma unroll
-            for (int quad = 0; quad < KEY_QUADS; quad++) {
-                float4 keys[ITEM_KEYS];
-#pragma unroll
-                for (int n = 0; n < ITEM_KEYS; n++)
-                    keys[n] = key_quad(pieces[s][n], quad);
-#pragma unroll
-                for (int r = 0; r < ITEM_ROWS; r++) {
-                    const float4 dims =
-                        queries[r * QUERY_QUADS + ((step0 + s) * CLA_SHARERS + sharer) * KEY_QUADS + quad];
-#pragma unroll
-                    for (int n = 0; n < ITEM_KEYS; n++)
-                        sum[r][n] = dot_add(dims, keys[n], sum[r][n]);
-                }
+        EACH(STEPS_IN_FLIGHT, s,
+            if (step0 + s < STEPS) {
+                EACH_KEY_QUAD(
+                    float4 keys[ITEM_KEYS];
+                    EACH(ITEM_KEYS, n, keys[n] = key_quad(pieces[s][n], quad);)
+                    EACH(ITEM_ROWS, r,
+                        const float4 dims =
+                            queries[r * QUERY_QUADS + ((step0 + s) * CLA_SHARERS + sharer) * KEY_QUADS + quad];
+                        EACH(ITEM_KEYS, n, sum[r][n] = dot_add(dims, keys[n], sum[r][n]);)
+                    )
+                )
             }
-        }
+        )
     }
-#pragma unroll
-    for (int r = 0; r < ITEM_ROWS; r++) {
-#pragma unroll
-        for (int n = 0; n < ITEM_KEYS; n++)
-            shares[(r * KEYS + n * KEY_SLOTS) * CLA_SHARERS] = sum[r][n];
-    }
+    EACH(ITEM_ROWS, r, EACH(ITEM_KEYS, n, shares[(r * KEYS + n * KEY_SLOTS) * CLA_SHARERS] = sum[r][n];))
 }
 
 /* out += weights x values for every KEY_GROUPS-th of `count` keys from `first` on. `cut`: some may be seen by no row. */
@@ -260,24 +281,17 @@ INLINED static void sum_values(float4 out[ITEM_ROWS][VALUE_QUADS], __local const
         for (int n = 0; n < VALUES_IN_FLIGHT; n++) {
             const int k = min(k0 + n * KEY_GROUPS, count - 1);
             float weight[ITEM_ROWS];
-#pragma unroll
-            for (int r = 0; r < ITEM_ROWS; r++)
-                weight[r] = weights[k * CLA_ROWS + r];
+            EACH(ITEM_ROWS, r, weight[r] = weights[k * CLA_ROWS + r];)
             if (cut) {
                 uint excluded = 0x80000000u;
-#pragma unroll
-                for (int r = 0; r < ITEM_ROWS; r++)
-                    excluded &= as_uint(weight[r]);
+                EACH(ITEM_ROWS, r, excluded &= as_uint(weight[r]);)
                 if (excluded)
                     pieces[n] = (uint4)(0);
             }
-#pragma unroll
-            for (int quad = 0; quad < VALUE_QUADS; quad++) {
+            EACH(VALUE_QUADS, quad,
                 const float4 columns = value_quad(pieces[n], quad);
-#pragma unroll
-                for (int r = 0; r < ITEM_ROWS; r++)
-                    out[r][quad] += weight[r] * columns;
-            }
+                EACH(ITEM_ROWS, r, out[r][quad] += weight[r] * columns;)
+            )
         }
     }
 }
@@ -378,15 +392,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     }
 
     float4 out[ITEM_PIECES][ITEM_ROWS][VALUE_QUADS];
-    UNROLL_PIECES
-    for (int piece = 0; piece < ITEM_PIECES; piece++) {
-#pragma unroll
-        for (int r = 0; r < ITEM_ROWS; r++) {
-#pragma unroll
-            for (int quad = 0; quad < VALUE_QUADS; quad++)
-                out[piece][r][quad] = (float4)(0.0f);
-        }
-    }
+    EACH_PIECE(EACH(ITEM_ROWS, r, EACH(VALUE_QUADS, quad, out[piece][r][quad] = (float4)(0.0f);)))
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
     float largest = -FLT_MAX;
     float sum = 0.0f;
@@ -407,9 +413,9 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
         const int cut = count < KEYS || classify(&batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
 
         long key_rows[ITEM_KEYS];
-#pragma unroll
-        for (int n = 0; n < ITEM_KEYS; n++)
+        EACH(ITEM_KEYS, n,
             key_rows[n] = key_row(key_view, &batch, g, j0 + min((int)slot.x + n * KEY_SLOTS, count - 1), CLA_PLACES);
+        )
         share_scores(my_shares, my_queries, key, key_rows, (int)shared.y, wide_keys);
         barrier(CLK_LOCAL_MEM_FENCE);
 
@@ -417,19 +423,17 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
             value_rows[k] = value_row(value_view, &batch, g, j0 + k, CLA_PLACES);
         float scores[ITEM_KEYS];
         float tile_max = largest;
-#pragma unroll
-        for (int n = 0; n < ITEM_KEYS; n++) {
+        EACH(ITEM_KEYS, n,
             const int k = lane + n * KEY_SLOTS;
             scores[n] = -INFINITY;
             if (exists && k < count && (!cut || keep(&batch, h, i, j0 + k, visible, CLA_SEMANTICS))) {
                 float product = 0.0f;
-#pragma unroll
                 for (int share = 0; share < CLA_SHARERS; share++)
                     product += row_shares[k * CLA_SHARERS + share];
                 scores[n] = capped(scale * product) + bias(&batch, h, i, j0 + k, CLA_SEMANTICS);
             }
             tile_max = fmax(tile_max, scores[n]);
-        }
+        )
         if (row < CLA_ROWS)
             row_scratch[row * KEY_SLOTS + lane] = tile_max;
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -442,28 +446,21 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
                 fades[row] = fade;
             largest = tile_max;
             sum *= fade;
-#pragma unroll
-            for (int n = 0; n < ITEM_KEYS; n++) {
+            EACH(ITEM_KEYS, n,
                 const float p = scores[n] == -INFINITY ? -0.0f : exp2((scores[n] - largest) * LOG2E);
                 sum += p;
                 weights[(lane + n * KEY_SLOTS) * CLA_ROWS + row] = p;
-            }
+            )
         }
         barrier(CLK_LOCAL_MEM_FENCE);
 
-        UNROLL_PIECES
-        for (int piece = 0; piece < ITEM_PIECES; piece++) {
+        EACH_PIECE(
             const int column = ((int)owned.x + piece * (CLA_GROUP_SIZE / ROW_GROUPS)) * VALUE_PIECE;
-#pragma unroll
-            for (int r = 0; r < ITEM_ROWS; r++) {
-#pragma unroll
-                for (int quad = 0; quad < VALUE_QUADS; quad++)
-                    out[piece][r][quad] *= fades[out_row + r];
-            }
+            EACH(ITEM_ROWS, r, EACH(VALUE_QUADS, quad, out[piece][r][quad] *= fades[out_row + r];))
             if (column < CLA_VALUE_DIM && (int)key_group.x < KEY_GROUPS)
                 sum_values(out[piece], weights + out_row, value, value_rows, (int)key_group.x, count, column, cut,
                            wide_values);
-        }
+        )
     }
 
     if (row < CLA_ROWS)
@@ -482,22 +479,17 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     }
 
 #if KEY_GROUPS > 1
-#pragma unroll
-    for (int quad = 0; quad < VALUE_QUADS; quad++) {
+    EACH(VALUE_QUADS, quad,
         barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-        for (int r = 0; r < ITEM_ROWS; r++)
-            scratch[r * CLA_GROUP_SIZE + item] = out[0][r][quad];
+        EACH(ITEM_ROWS, r, scratch[r * CLA_GROUP_SIZE + item] = out[0][r][quad];)
         barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-        for (int r = 0; r < ITEM_ROWS; r++) {
+        EACH(ITEM_ROWS, r,
             float4 total = (float4)(0.0f);
-#pragma unroll 1
-            for (int other = 0; other < KEY_GROUPS; other++)
+            _Pragma("unroll 1") for (int other = 0; other < KEY_GROUPS; other++)
                 total += scratch[r * CLA_GROUP_SIZE + owner + other * OWNERS];
             out[0][r][quad] = total;
-        }
-    }
+        )
+    )
 #endif
     barrier(CLK_LOCAL_MEM_FENCE);
 
@@ -513,8 +505,10 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 #else
             const long at = query_row(output_view, &batch, out_head, (int)place.y);
 #endif
+            float4 sums[VALUE_QUADS];
+            EACH(ITEM_ROWS, n, if (n == r) EACH(VALUE_QUADS, quad, sums[quad] = out[piece][n][quad];))
             if (out_row + r < rows && key_group.x == 0)
-                store_row(output, at, column, out[piece][r], fades[out_row + r]);
+                store_row(output, at, column, sums, fades[out_row + r]);
         }
     }
 }

@@ -133,7 +133,10 @@ static inline long view_row(long4 view, int b, int h, int row)
  * The statements for each n from 0 to count - 1, in order; `count` is a digit from 1 to 4. Written out and with a constant for n,
  * since ocloc moves arrays to memory that a loop indexes, also where it unrolls the loop.
  */
-#define EACH(count, n, statements) CLA_JOIN(CLA_EACH_, count)(n, statements)
+#define EACH(count, n, statements)                                                                                     \
+    {                                                                                                                  \
+        CLA_JOIN(CLA_EACH_, count)(n, statements)                                                                      \
+    }
 #define CLA_EACH_1(n, statements)  CLA_EACH_NEXT(n, 0, statements)
 #define CLA_EACH_2(n, statements)  CLA_EACH_1(n, statements) CLA_EACH_NEXT(n, 1, statements)
 #define CLA_EACH_3(n, statements)  CLA_EACH_2(n, statements) CLA_EACH_NEXT(n, 2, statements)
