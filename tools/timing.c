@@ -21,8 +21,11 @@ cl_int timing_finish(cl_command_queue queue, cl_event event)
         if (clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) != CL_SUCCESS)
             break;
     }
+    const cl_int code = clFinish(queue);
+    if (clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) != CL_SUCCESS)
+        state = CL_COMPLETE;
     clReleaseEvent(event);
-    return clFinish(queue);
+    return code == CL_SUCCESS && state < 0 ? state : code;
 }
 
 static int compare_doubles(const void *a, const void *b)

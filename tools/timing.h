@@ -19,8 +19,8 @@ double timing_now(void);
 void timing_summarise(double *seconds, int runs, struct timing *timing);
 
 /*
- * clFinish, of a queue whose last command gave `event`, which is released. Asks for 30 microseconds whether that is
- * done before it sleeps: to wake a thread takes about as long, which is longer than small problems run.
+ * clFinish, of a queue whose last command gave `event`, which is released; its failure is one too. Asks for 30
+ * microseconds whether it is done before it sleeps: waking a thread takes about as long, and more than small problems.
  */
 cl_int timing_finish(cl_command_queue queue, cl_event event);
 
