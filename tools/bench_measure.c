@@ -200,8 +200,6 @@ static void summarise(const struct candidate *candidate, struct roofline *most)
         most->fma_gflops = fmax(most->fma_gflops, values[i]);
     }
     medians->fma_gflops = median(values, turns);
-    for (int i = 0; i < turns; i++)
-        most->matrix_gflops = fmax(most->matrix_gflops, beside[i].matrix_gflops);
     for (int i = 0; i < turns; i++) {
         values[i] = beside[i].read_gbs;
         most->read_gbs = fmax(most->read_gbs, values[i]);

@@ -300,23 +300,12 @@ static enum exit_code measure_loop(struct meter *meter, struct loop *loop, doubl
     return EXIT_DONE;
 }
 
-static enum exit_code burst_loop(struct meter *meter, struct loop *loop, double *gflops)
-{
-    double seconds;
-    TRY(best(meter, loop->kernel, LEAST_RUNS, 0, &seconds));
-    *gflops = loop->flop * loop->count / seconds * 1e-9;
-    return EXIT_DONE;
-}
-
 /* The rate of the matrix unit, 0 where there is none; one that cannot be measured, which has been said, is none. */
-static double matrix_rate(struct meter *meter, enum exit_code (*measure)(struct meter *, struct loop *, double *))
+static double matrix_rate(struct meter *meter)
 {
     double gflops = 0;
-    if (meter->matrix.kernel != NULL && measure(meter, &meter->matrix, &gflops) != EXIT_DONE) {
-        meter->matrix.kernel = NULL;
-        gflops = 0;
-    }
-    return gflops;
+    bool measured = meter->matrix.kernel != NULL && measure_loop(meter, &meter->matrix, &gflops) == EXIT_DONE;
+    return measured ? gflops : 0;
 }
 
 static enum exit_code measure_launch(struct meter *meter, int launches, double *microseconds)
@@ -339,7 +328,7 @@ enum exit_code meter_measure(struct meter *meter, struct roofline *roofline)
         meter->burst_fma = gflops > roofline->fma_gflops ? &meter->fma[i] : meter->burst_fma;
         roofline->fma_gflops = fmax(gflops, roofline->fma_gflops);
     }
-    roofline->matrix_gflops = matrix_rate(meter, measure_loop);
+    roofline->matrix_gflops = matrix_rate(meter);
     TRY(run(meter, meter->read, meter->work_items, &seconds)); /* the first launch, as above */
     TRY(best(meter, meter->read, LEAST_RUNS, SECONDS, &seconds));
     roofline->read_gbs = byte_rate(meter, seconds);
@@ -353,11 +342,12 @@ enum exit_code meter_measure(struct meter *meter, struct roofline *roofline)
 enum exit_code meter_burst(struct meter *meter, struct roofline *roofline)
 {
     double seconds;
-    roofline->matrix_gflops = matrix_rate(meter, burst_loop); /* first: it heats a device most */
     TRY(best(meter, meter->read, BURST_READS, 0, &seconds));
     roofline->read_gbs = byte_rate(meter, seconds);
     TRY(measure_launch(meter, BURST_LAUNCHES, &roofline->launch_us));
-    return burst_loop(meter, meter->burst_fma, &roofline->fma_gflops);
+    TRY(best(meter, meter->burst_fma->kernel, LEAST_RUNS, 0, &seconds));
+    roofline->fma_gflops = meter->burst_fma->flop * meter->burst_fma->count / seconds * 1e-9;
+    return EXIT_DONE;
 }
 
 /* What is wrong with a matrix unit is no failure: it is not measured then. */

@@ -28,8 +28,8 @@ enum exit_code meter_create(clattn_context *context, const char *matrix_source, 
 enum exit_code meter_measure(struct meter *meter, struct roofline *roofline);
 
 /*
- * Measures all but copy_gbs, which stays as it is, in some 20 to 40 milliseconds; after a meter_measure. Machines that
- * others use too are faster now and slower then: this is what holds beside a time that is taken at once.
+ * Measures all but copy_gbs and matrix_gflops, which stay as they are, in some 20 milliseconds; after a meter_measure.
+ * Machines that others use too are faster now and slower then: this is what holds beside a time that is taken at once.
  */
 enum exit_code meter_burst(struct meter *meter, struct roofline *roofline);
 

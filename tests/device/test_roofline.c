@@ -149,7 +149,6 @@ static void an_emulated_unit_has_a_rate(void **state)
     struct roofline roofline, burst;
     measure(*state, "", &roofline, &burst);
     assert_true(isfinite(roofline.matrix_gflops) && roofline.matrix_gflops > 0);
-    assert_true(isfinite(burst.matrix_gflops) && burst.matrix_gflops > 0);
 }
 
 /* What is wrong with a matrix unit keeps nothing else from being measured. */
@@ -158,7 +157,6 @@ static void a_wrong_unit_has_none(void **state)
     struct roofline roofline, burst;
     measure(*state, "#define EMULATED_END x += 1.0f", &roofline, &burst);
     assert_true(roofline.matrix_gflops == 0);
-    assert_true(burst.matrix_gflops == 0);
 }
 
 int main(void)
