@@ -26,8 +26,11 @@
 #error "CLA_GROUP, CLA_SUB_GROUP or CLA_REQUIRED is not defined"
 #endif
 
-/* NVIDIA, from compute capability 8.0 on */
-#if (defined(__NV_CL_C_VERSION) || defined(__NVPTX__)) && !(defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800)
+/*
+ * NVIDIA, from compute capability 8.0 on. Its own compiler refuses the instruction on older ones; clang does not, and the PTX is
+ * refused when it is loaded, which may end the process.
+ */
+#if defined(__NV_CL_C_VERSION) || (defined(__NVPTX__) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800)
 #define FORM
 #define ROWS 16
 #define COLUMNS 8
