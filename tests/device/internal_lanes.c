@@ -58,7 +58,7 @@ static cl_program build(const struct harness *harness, int lanes)
 }
 
 /* Replaces each x by its power. */
-static void raise(const struct harness *harness, int lanes, float *x)
+static void powers_of(const struct harness *harness, int lanes, float *x)
 {
     const size_t size = COUNT * sizeof *x, items = COUNT / (size_t)lanes;
     cl_int code = CL_SUCCESS;
@@ -104,7 +104,7 @@ static void powers_of_two_are_within_the_bound(void **state)
     for (int lanes = 4; lanes <= MOST_LANES; lanes *= 2) {
         double worst = 0;
         memcpy(power, x, COUNT * sizeof *x);
-        raise(harness, lanes, power);
+        powers_of(harness, lanes, power);
         for (int n = 0; n < COUNT; ++n) {
             const double exact = exp2((double)x[n]), error = fabs((double)power[n] - exact);
             const bool whole = x[n] >= LEAST && x[n] == rintf(x[n]);

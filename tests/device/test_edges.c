@@ -380,6 +380,7 @@ static void nan_that_is_seen_reaches_the_row(void **state)
     check_against_oracle(*state, "b1h2q30k40d20:%s:lse:causal@top-left", poison_key);
     check_against_oracle(*state, "b1h2q30k40d20:%s:lse:causal@top-left:scores=masked", poison_key);
     check_against_oracle(*state, "b1h2q30k40d20:%s:lse:causal@top-left:scores=weights", poison_key);
+    check_against_oracle(*state, "b1h2q9k1100d20:%s:lse:window=1090,0@1095", poison_key); /* in one part of the keys */
 }
 
 /* A key that makes every score -Inf: weight 0 and nothing else. Queries are positive. */
@@ -409,6 +410,8 @@ static void infinite_scores_are_arithmetic(void **state)
 {
     check_against_oracle(*state, "b1h1q20k70d20:%s:lse", key_of_minus_infinity);
     check_against_oracle(*state, "b1h1q20k70d20:%s:lse:scores=weights", key_of_minus_infinity);
+    check_against_oracle(*state, "b1h1q20k1100d20:%s:lse", key_of_minus_infinity);
+    check_against_oracle(*state, "b1h1q20k1100d20:%s:lse", key_of_plus_infinity);
     check_against_oracle(*state, "b1h1q20k70d20:%s:lse", keys_of_minus_infinity);
     check_against_oracle(*state, "b1h1q20k70d20:%s:lse:scores=weights", keys_of_minus_infinity);
     check_against_oracle(*state, "b1h1q20k70d20:%s:lse", key_of_plus_infinity);
