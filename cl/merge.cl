@@ -18,8 +18,8 @@
  *
  *   CLA_GROUP_SIZE   work-items a group, 1 or more
  *   CLA_PART_TYPE    what the outputs of the parts are stored in, as in types.cl
- *   CLA_PART_SUMS    1: a state is the largest logit and the sum, which stays exact where the logits are so large that a
- *                    log-sum-exp could not tell the sum; 0: it is the log-sum-exp
+ *   CLA_PART_SUMS    1: a state is the largest logit and the sum, which is kept where the logits are so large that a
+ *                    log-sum-exp could not tell it; 0: it is the log-sum-exp
  *   CLA_LSE          1: write lse
  */
 #if !defined(CLA_GROUP_SIZE) || !defined(CLA_PART_TYPE) || !defined(CLA_PART_SUMS) || !defined(CLA_LSE)

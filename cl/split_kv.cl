@@ -316,7 +316,8 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
          __global float *lse, long4 lse_view, int q_heads, int heads_per_kv, CLA_SEMANTICS_PARAMS SPLIT_PARAMS)
 {
     __local float4 queries[CLA_ROWS * QUERY_QUADS + (ROW_GROUPS - 1) * QUERY_PAD];
-    __local float4 scratch[CLA_GROUP_SIZE * ITEM_ROWS + (ROW_GROUPS - 1) * SHARE_PAD / 4]; /* shares of the scores; at the end, sums of values */
+    /* shares of the scores; at the end, sums of values */
+    __local float4 scratch[CLA_GROUP_SIZE * ITEM_ROWS + (ROW_GROUPS - 1) * SHARE_PAD / 4];
     __local long value_rows[KEYS];
     __local float weights[KEYS * CLA_ROWS] __attribute__((aligned(16)));
     __local float row_scratch[CLA_ROWS * KEY_SLOTS] __attribute__((aligned(16)));
@@ -505,7 +506,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 #else
             const long at = query_row(output_view, &batch, out_head, (int)place.y);
 #endif
-            float4 sums[VALUE_QUADS];
+            float4 sums[VALUE_QUADS]; /* of row r, by constant indices; the rows written out would spill on dg2 */
             EACH(ITEM_ROWS, n, if (n == r) EACH(VALUE_QUADS, quad, sums[quad] = out[piece][n][quad];))
             if (out_row + r < rows && key_group.x == 0)
                 store_row(output, at, column, sums, fades[out_row + r]);

@@ -150,8 +150,9 @@ WIDE static inline void turn_square(vec_t square[CLA_LANES])
 
 /*
  * 2^x for x <= 16, for devices whose own exp2 is a call. x = n + r with n an integer, and 2^r is a polynomial of degree 5,
- * the minimax one in relative error with its first coefficient held at 1, so that 2^0 is exact. Relative error below 1.9e-7. Below
- * -126.5 the result is exactly 0: a subnormal weight would slow down every product that it enters. NaN stays NaN.
+ * the minimax one in relative error with its first coefficient held at 1, so that 2^0 is exact. Relative error below 1.9e-7
+ * from -126 on. Below -126.5 the result is exactly 0, between them it may be: subnormal weights slow down the products
+ * that they enter. NaN stays NaN.
  */
 #if CLA_LANES == 16 && defined(__AVX512DQ__) && defined(__has_builtin)
 #if __has_builtin(__builtin_ia32_reduceps512_mask) && __has_builtin(__builtin_ia32_scalefps512_mask)

@@ -53,7 +53,7 @@ struct cla_split cla_split_keys(clattn_plan *plan, int64_t tile_rows, int64_t ti
                                          .head_stride = problem->q_len * problem->value_dim,
                                          .row_stride = problem->value_dim};
     split.states = (struct cla_partial){.in_workspace = true,
-                                        .start = parts * split.outputs.part_stride,
+                                        .start = cla_round_up(parts * split.outputs.part_stride, 2),
                                         .part_stride = 2 * rows,
                                         .head_stride = 2 * problem->q_len,
                                         .row_stride = 2};
