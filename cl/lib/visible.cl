@@ -115,7 +115,9 @@ static inline int keep(const struct batch *batch, int h, int i, int j, int2 visi
 {
     int kept = j >= visible.x && j < visible.y && i < batch->q_len;
 #if CLA_STORAGE == 2
-    kept = kept && pages_exist(batch, j, j + 1, CLA_PLACES);
+    /* read whatever was decided: behind a branch, LLVM 18 may read the table at a page that it has not computed */
+    const int known = clamp(j, 0, max(batch->kv_len - 1, 0));
+    kept &= pages_exist(batch, known, known + 1, CLA_PLACES);
 #endif
 #if CLA_MASK == 1
     kept = kept && j < mask_keys.y && mask[mask_index(batch->index, h, i, j, mask_view, mask_keys)] != 0;
