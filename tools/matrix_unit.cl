@@ -51,23 +51,13 @@ float4 multiply_add(uint a, uint b, float4 x)
     return (float4)(x0, x1, x2, x3);
 }
 
-/* AMD, RDNA 3. Processors are named: a built-in that is known and cannot be had, as this one on RDNA 4, ends LLVM's process. */
+/*
+ * AMD, RDNA 3 and 4. Processors are named: a built-in that is known and cannot be had, as that of one on the other, ends LLVM's
+ * process.
+ */
 #elif defined(__gfx1100__) || defined(__gfx1101__) || defined(__gfx1102__) || defined(__gfx1103__) || \
-    defined(__gfx1150__) || defined(__gfx1151__) || defined(__gfx1152__) || defined(__gfx1153__)
-#pragma OPENCL EXTENSION cl_khr_fp16 : enable
-#define FORM
-#define ROWS 16
-#define COLUMNS 16
-#define DEPTH 16
-#define LANES 32
-typedef float8 sums_t;
-float8 multiply_add(uint a, uint b, float8 x) /* both halves of the lanes have all of A and B */
-{
-    return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(as_half16((ushort16)(a)), as_half16((ushort16)(b)), x);
-}
-
-/* AMD, RDNA 4 */
-#elif defined(__gfx1200__) || defined(__gfx1201__)
+    defined(__gfx1150__) || defined(__gfx1151__) || defined(__gfx1152__) || defined(__gfx1153__) ||     \
+    defined(__gfx1200__) || defined(__gfx1201__)
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #define FORM
 #define ROWS 16
@@ -77,7 +67,11 @@ float8 multiply_add(uint a, uint b, float8 x) /* both halves of the lanes have a
 typedef float8 sums_t;
 float8 multiply_add(uint a, uint b, float8 x)
 {
+#if defined(__gfx1200__) || defined(__gfx1201__)
     return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32_gfx12(as_half8((ushort8)(a)), as_half8((ushort8)(b)), x);
+#else /* both halves of the lanes have all of A and B */
+    return __builtin_amdgcn_wmma_f32_16x16x16_f16_w32(as_half16((ushort16)(a)), as_half16((ushort16)(b)), x);
+#endif
 }
 
 /* AMD, CDNA */
