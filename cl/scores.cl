@@ -51,14 +51,14 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
     const int keys_end = CLA_KV_CU_LENGTHS ? batch.kv_len : kv_len;
     struct block sum;
     block_clear(&sum);
-    if (needed) { /* the same for the whole group */
-        for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
-            stage_query(rows, query, query_view, &batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
-            stage_key(columns, key, key_view, &batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(&sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
+    /* A product, as PoCL 7.1 dies compiling what branches here. The same for the whole group. */
+    const int dims = needed * head_dim;
+    for (int d0 = 0; d0 < dims; d0 += CLA_CHUNK) {
+        stage_query(rows, query, query_view, &batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
+        stage_key(columns, key, key_view, &batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        block_product(&sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
+        barrier(CLK_LOCAL_MEM_FENCE);
     }
 
 #pragma unroll
