@@ -375,8 +375,8 @@ const struct command devices_command = {
     .name = "devices",
     .summary = "list OpenCL platforms and devices, and whether attention can run there",
     .details =
-        "A device is ready, limited (usable, with something missing or slow) or unusable; the reason says why and\n"
-        "what to do. The one that is used where none is named has a star.\n",
+        "A device is ready, limited (usable, with something missing, slow or at fault) or unusable; the reason says\n"
+        "why and what to do. The one that is used where none is named has a star.\n",
     .examples = "  clattn devices\n"
                 "  clattn devices --long\n"
                 "  clattn devices --json\n",

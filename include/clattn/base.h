@@ -95,7 +95,7 @@ typedef enum clattn_device_class {
 
 typedef enum clattn_verdict {
     CLATTN_VERDICT_READY = 0,
-    CLATTN_VERDICT_LIMITED = 1, /* it works, but not everything or not at full speed; the reason says what */
+    CLATTN_VERDICT_LIMITED = 1, /* it works, in part, slowly or with known faults; the reason says what */
     CLATTN_VERDICT_UNUSABLE = 2 /* clattn_context_create refuses it; the reason says why */
 } clattn_verdict;
 

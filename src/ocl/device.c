@@ -192,11 +192,37 @@ static uint32_t choose_lanes(const struct cla_device *device)
     return width >= 16 ? 16 : width >= 8 ? 8 : 4;
 }
 
+/* Drivers whose faults may show in results, each with when that was last looked at. cl/README.md has the causes. */
+static const struct {
+    const char *opencl;   /* what CL_DEVICE_VERSION contains */
+    unsigned first, last; /* major numbers of CL_DRIVER_VERSION */
+    const char *reason;
+} quirks[] = {
+    /* 2026-11: seen in 6.0; 5.0 has the same source, 3.1 another, and 7.1 gave no wrong kernel. Only code for CPUs. */
+    {"PoCL", 5, 6,
+     "PoCL 5 and 6 now and then compile a kernel with barriers wrongly: here those of flash, split_kv, unfused and "
+     "tiled, and so scores; for these use another version or driver"},
+};
+
+/* NULL where the driver has none. */
+static const char *quirk_of(const clattn_device_info *info)
+{
+    unsigned major = 0;
+    if (info->device_class != CLATTN_DEVICE_CLASS_CPU || sscanf(info->driver, "%u.", &major) != 1)
+        return NULL;
+    for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++) {
+        if (strstr(info->opencl, quirks[i].opencl) != NULL && major >= quirks[i].first && major <= quirks[i].last)
+            return quirks[i].reason;
+    }
+    return NULL;
+}
+
 static void judge(clattn_device_info *info, const struct facts *facts)
 {
     const cl_device_fp_config ieee = CL_FP_INF_NAN | CL_FP_ROUND_TO_NEAREST;
     unsigned version = opencl_version(info);
     bool embedded = strcmp(facts->profile, "EMBEDDED_PROFILE") == 0;
+    const char *quirk = quirk_of(info);
 
     info->verdict = CLATTN_VERDICT_UNUSABLE;
     if (!facts->available) {
@@ -225,6 +251,9 @@ static void judge(clattn_device_info *info, const struct facts *facts)
             "another device for speed",
             (unsigned long long)info->local_memory, (unsigned long long)info->max_work_group, LEAST_LOCAL_MEMORY,
             LEAST_WORK_GROUP);
+    } else if (quirk != NULL) {
+        info->verdict = CLATTN_VERDICT_LIMITED;
+        snprintf(info->reason, sizeof info->reason, "%s", quirk);
     } else {
         info->verdict = CLATTN_VERDICT_READY;
     }
