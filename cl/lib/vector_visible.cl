@@ -210,8 +210,8 @@ APART static void cut_scores(vec_t *scores, const uint *kept, int count)
 #if CLA_SOFTCAP
 /*
  * (e^2x - 1) / (e^2x + 1), the numerator as 2^n (2^r - 1) + (2^n - 1) with n the integer nearest to 2x log2(e) and r the
- * rest, so that nothing is lost near 0, where 2^r - 1 is r times a polynomial of its own, the minimax one of degree 5 for (2^r - 1) / r on [-1/2, 1/2], relative
- * error below 1.1e-8. Relative error of the whole below 3e-7.
+ * rest, so that nothing is lost near 0, where 2^r - 1 is r times a polynomial of its own, the minimax one of degree 5 for
+ * (2^r - 1) / r on [-1/2, 1/2], relative error below 1.1e-8. Relative error of the whole below 3e-7.
  */
 static inline vec_t vec_tanh(vec_t x)
 {
