@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The program `clattn`: finds the subcommand and hands over to it. */
-#include "options.h"
+#include "shared/options.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>

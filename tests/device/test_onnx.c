@@ -8,7 +8,7 @@
  *
  * Caches are made as a program makes them: present keys and values by appending the past and then the new ones.
  */
-#include "../../tools/npy.c" /* the tool's reader, which is not in the library */
+#include "../../tools/shared/npy.c" /* the tool's reader, which is not in the library */
 #include "harness.h"
 
 #include <dirent.h>

@@ -4,8 +4,8 @@
  * its form for Intel's GPUs, whose instruction is a function of the test, which multiplies right or wrong. On other
  * devices these tests are skipped.
  */
-#include "../../tools/matrix_unit.h"
-#include "../../tools/roofline.h"
+#include "../../tools/meter/matrix_unit.h"
+#include "../../tools/meter/roofline.h"
 #include "harness.h"
 #include <math.h>
 #include <setjmp.h>

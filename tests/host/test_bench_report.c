@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `clattn bench` reports of the matrix unit: its peak where there is one, and nothing where there is none. */
-#include "../../tools/bench_report.c"
-#include "../../tools/json.c"
+#include "../../tools/bench/report.c"
+#include "../../tools/shared/json.c"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -5,6 +5,7 @@
 #   - util and ocl know nothing of attention: of the public headers they include base.h alone.
 #   - The tool, the examples and the tests of behaviour see public headers only, besides what lies beside them and,
 #     for the tool and the tests, the oracle and what else tests/ shares.
+#   - A folder of tools/ includes from itself, from meter/ and from shared/, which includes only from itself.
 cmake_minimum_required(VERSION 3.25)
 
 set(util_sees)
@@ -54,7 +55,21 @@ foreach(file IN LISTS files)
     foreach(include IN LISTS includes)
         math(EXPR checked "${checked} + 1")
         string(REGEX REPLACE "/.*" "" other ${include})
-        if(include MATCHES "\\.\\./src|^src/" OR (other IN_LIST layers AND include MATCHES "/"))
+        set(of_tool FALSE)
+        if(file MATCHES "^tools/" AND EXISTS ${SOURCE}/tools/${include})
+            set(of_tool TRUE)
+            cmake_path(GET file PARENT_PATH folder)
+            cmake_path(GET folder FILENAME folder)
+            if(folder STREQUAL shared)
+                set(seen shared)
+            else()
+                set(seen ${folder} shared meter)
+            endif()
+            if(NOT other IN_LIST seen)
+                message(SEND_ERROR "${file} includes ${include}: expected a header of ${seen}")
+            endif()
+        endif()
+        if(include MATCHES "\\.\\./src|^src/" OR (NOT of_tool AND other IN_LIST layers AND include MATCHES "/"))
             message(SEND_ERROR "${file} includes ${include}: expected public headers only")
         endif()
         if(file MATCHES "^tests/examples/" AND include MATCHES "(oracle|compare)\\.h$")

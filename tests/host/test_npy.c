@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tool's reader and writer of .npy files: what NumPy writes is read, whatever else there is is refused. */
-#include "../../tools/npy.c"
+#include "../../tools/shared/npy.c"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

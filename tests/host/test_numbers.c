@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tool's conversions between number types, against the oracle's, which know nothing of each other; made-up numbers.
  */
-#include "../../tools/convert.c"
-#include "../../tools/random.c"
+#include "../../tools/shared/convert.c"
+#include "../../tools/shared/random.c"
 #include "oracle.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory of the device, numbers and checks for the demos. */
 #include "demo/common.h"
-#include "random.h"
+#include "shared/random.h"
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>

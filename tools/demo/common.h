@@ -6,8 +6,8 @@
 #ifndef TOOL_DEMO_COMMON_H
 #define TOOL_DEMO_COMMON_H
 
-#include "heatmap.h"
-#include "output.h"
+#include "shared/heatmap.h"
+#include "shared/output.h"
 #include <clattn/clattn.h>
 
 #define DEMO_MOST 64 /* buffers, plans and pictures that a demo has, of each */

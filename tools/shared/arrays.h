@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The operands of attention as host arrays: read from files or made up on the way in, made ready for files on the way
+ * out. In memory they are in the types and strides of the descriptor, which is what both the library and the reference
+ * computation take; each also knows the shape and type of its file.
+ */
+#ifndef TOOL_ARRAYS_H
+#define TOOL_ARRAYS_H
+
+#include "shared/message.h"
+#include "shared/npy.h"
+#include <clattn/attention.h>
+
+/* What the library takes, inputs first; from NUM_OPERANDS on, what files hold besides. */
+enum operand {
+    QUERY,
+    KEY,
+    VALUE,
+    MASK,
+    KV_LENGTHS,
+    BLOCK_TABLE,
+    Q_CU_LENGTHS,
+    KV_CU_LENGTHS,
+    SINKS,
+    ALIBI_SLOPES,
+    RELATIVE_BIAS,
+    OUTPUT,
+    LSE,
+    SCORES,
+    NUM_OPERANDS,
+    PAST_KEY = NUM_OPERANDS,
+    PAST_VALUE,
+    NUM_ARRAYS
+};
+
+extern const char *const operand_names[NUM_ARRAYS];
+
+/* How files hold query, key, value and output. */
+enum array_form {
+    FORM_BHSD,  /* [batch, heads, length, dim] */
+    FORM_BSHD,  /* [batch, length, heads, dim] */
+    FORM_PACKED /* [batch, length, heads * dim] */
+};
+
+struct array {
+    enum npy_type file_type;
+    int rank; /* as in the file, like the shape */
+    int64_t shape[4];
+    size_t bytes; /* of data */
+    void *data;   /* malloc'ed; NULL: not there, or not yet */
+};
+
+struct arrays {
+    clattn_attention_desc desc; /* what the arrays are operands of */
+    enum array_form form;       /* of query and output */
+    enum array_form kv_form;    /* of key and value */
+    enum npy_type output_type;  /* of the output's file: F32 or F16 */
+    struct array array[NUM_ARRAYS];
+};
+
+/* Whether the descriptor has such an operand. */
+bool arrays_has(const struct arrays *arrays, enum operand operand);
+
+/* From desc and forms: sets the strides of query, key, value and output. */
+void arrays_set_strides(struct arrays *arrays);
+
+/* From desc and forms: sets shape, file type and bytes of an operand. EXIT_FAILED where the bytes cannot be counted. */
+enum exit_code arrays_set_shape(struct arrays *arrays, enum operand operand);
+
+/* Allocates the data of an operand whose bytes are known. */
+enum exit_code arrays_allocate(struct arrays *arrays, enum operand operand);
+
+/*
+ * Allocates an input and fills it: normal numbers, half of a boolean mask true, lengths from 1 up, blocks of a pool in
+ * no order, the slopes that ALiBi has for so many heads.
+ */
+enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint64_t seed);
+
+/* Makes up every input that has no data, and allocates every output. */
+enum exit_code arrays_fill(struct arrays *arrays, uint64_t seed);
+
+/*
+ * Reads an operand's file, an array of one of `types` (bits of enum npy_type) with at most four dimensions; all else is
+ * EXIT_BAD_FILE. File type, shape and data are then as the file has them.
+ */
+enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, unsigned types);
+
+/*
+ * Key or value, being read, becomes [batch, heads, length, dim] whatever its form, with the rows of `past`, where that
+ * has data, before its own. `extent` has batch, heads, length and dim of what was read and gets the new length.
+ */
+enum exit_code arrays_prepend(struct arrays *arrays, enum operand operand, enum operand past, int64_t extent[4]);
+
+/* Brings floating-point data that was read into the type of the descriptor. */
+enum exit_code arrays_convert(struct arrays *arrays, enum operand operand);
+
+/* Element `index` of an operand of whole numbers. */
+int64_t arrays_integer(const struct arrays *arrays, enum operand operand, int64_t index);
+
+/* The queries and the keys that batch `batch` has, by lengths and cumulative lengths. */
+void arrays_lengths(const struct arrays *arrays, int64_t batch, int64_t *q_len, int64_t *kv_len);
+
+/* Writes an operand to the open file of `path`. */
+enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, const char *path, int descriptor);
+
+void arrays_free(struct arrays *arrays);
+
+#endif

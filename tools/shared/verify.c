@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Hands the operands to the oracle and its comparison. */
+#include "shared/verify.h"
+#include "compare.h"
+#include <stdio.h>
+
+struct verification verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products)
+{
+    const clattn_attention_desc *desc = &arrays->desc;
+    const struct array *array = arrays->array;
+    struct oracle_operands operands = {
+        .desc = desc,
+        .q_len = desc->q_len,
+        .kv_len = desc->kv_len,
+        .offset = desc->offset,
+        .query = array[QUERY].data,
+        .key = array[KEY].data,
+        .value = array[VALUE].data,
+        .mask = array[MASK].data,
+        .kv_lengths = array[KV_LENGTHS].data,
+        .q_total = desc->q_total,
+        .kv_total = desc->kv_total,
+        .block_table = array[BLOCK_TABLE].data,
+        .q_cu_lengths = array[Q_CU_LENGTHS].data,
+        .kv_cu_lengths = array[KV_CU_LENGTHS].data,
+        .sinks = array[SINKS].data,
+        .alibi_slopes = array[ALIBI_SLOPES].data,
+        .relative_bias = array[RELATIVE_BIAS].data,
+    };
+    int64_t dims = desc->head_dim + (desc->value_dim > 0 ? desc->value_dim : desc->head_dim);
+    double products = (double)desc->kv_len * (double)dims;
+    struct verification verification = {.rows = 0};
+    for (int64_t b = 0; b < desc->batch; b++) {
+        int64_t queries, keys;
+        arrays_lengths(arrays, b, &queries, &keys);
+        verification.rows += desc->q_heads * queries;
+    }
+    /* an odd step: lengths are often powers of two, and every position in them should come up */
+    int64_t step = (int64_t)((double)verification.rows * products / most_products);
+    step = step < 1 ? 1 : step | 1;
+    struct compare_result result = compare_attention(&operands, array[OUTPUT].data, array[LSE].data, array[SCORES].data,
+                                                     step, false, unit_variance);
+    verification.passed = result.passed;
+    verification.error = result.largest_error;
+    verification.share = result.worst_share;
+    verification.compared = result.compared;
+    snprintf(verification.message, sizeof verification.message, "%s", result.message);
+    return verification;
+}
