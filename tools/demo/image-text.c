@@ -139,7 +139,7 @@ static enum exit_code run(struct demo *demo)
     }
     TRY(demo_check("weights of all texts", worst, 1e-5));
     TRY(demo_check("columns by which 'green left' lies right of 'green right'", across[2] - across[3], 0));
-    return demo_picture(demo, &(struct heatmap){"image-text: the patches that a text looks at", "row of patches",
+    return demo_picture(demo, &(struct heatmap){"image-text: where in the picture a text looks", "row of patches",
                                                 "column of patches", panels, TEXTS, 3});
 }
 

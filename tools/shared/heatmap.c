@@ -24,6 +24,9 @@
 #define EXCLUDED 0xc4c4c4u /* minus infinity: taken out */
 #define NO_VALUE 0x787878u /* NaN and plus infinity */
 
+#define VEIL      0x14102eu /* over a picture, where values are small */
+#define VEIL_MOST 0.80f     /* what is hidden can be made out still */
+
 /*
  * Every 17th of the 256 colours of viridis, which is in the public domain (CC0); between them it is straight to within
  * 2 of 255.
@@ -51,7 +54,8 @@ struct plan {
     int64_t before, above; /* room for the row labels and the caption of each panel */
     int64_t left, top;     /* of the first panel, its room included */
     int64_t grid_width, grid_height;
-    bool bar; /* whether there are values, and so a colour scale */
+    bool bar;  /* whether there are values, and so a scale */
+    bool veil; /* whether those lie over pictures: the scale is of the veil then */
 };
 
 static int64_t larger(int64_t a, int64_t b)
@@ -62,7 +66,7 @@ static int64_t larger(int64_t a, int64_t b)
 /* The side that a panel should have: the more there are, the smaller. */
 static int64_t wanted_side(const struct heatmap *heatmap)
 {
-    return heatmap->count == 1 ? 560 : heatmap->count <= 4 ? 360 : heatmap->count <= 6 ? 300 : 240;
+    return heatmap->count == 1 ? 560 : heatmap->count <= 4 ? 360 : 240;
 }
 
 static void label_of(const char *const *names, int64_t first, int64_t position, char text[32])
@@ -162,6 +166,7 @@ static struct plan lay_out(const struct heatmap *heatmap)
         highest = larger(highest, height);
         labels = larger(labels, label_width(panel->row_names, panel->first_row, panel->rows));
         plan.bar = plan.bar || has_cells(panel);
+        plan.veil = plan.veil || (has_cells(panel) && panel->picture != NULL);
     }
     plan.before = plan.bar ? labels + TICK + 8 : 0;
     plan.left = MARGIN + (plan.bar ? LABEL_HEIGHT : 0);
@@ -233,18 +238,24 @@ static double round_step(double least)
 
 /* ---- drawing ---- */
 
-static void draw_cell(struct picture *picture, const struct range *range, float value, const int64_t area[4],
-                      bool laid_over)
+/* A finite value's colour, or over a picture a veil, which is the thinner the larger the value. */
+static void draw_share(struct picture *picture, float share, const int64_t area[4], bool veil)
 {
-    colour ink = value == -INFINITY ? EXCLUDED : !isfinite(value) ? NO_VALUE : viridis(share_of(range, value));
-    if (!laid_over) {
-        picture_rectangle(picture, area[0], area[1], area[2], area[3], ink);
+    if (!veil) {
+        picture_rectangle(picture, area[0], area[1], area[2], area[3], viridis(share));
         return;
     }
-    float strength = isfinite(value) ? 0.4f + 0.5f * sqrtf(share_of(range, value)) : 0.8f;
     for (int64_t y = area[1]; y < area[1] + area[3]; y++)
         for (int64_t x = area[0]; x < area[0] + area[2]; x++)
-            picture_blend(picture, x, y, ink, strength);
+            picture_blend(picture, x, y, VEIL, VEIL_MOST * (1 - sqrtf(share)));
+}
+
+static void draw_cell(struct picture *picture, const struct range *range, float value, const int64_t area[4], bool veil)
+{
+    if (isfinite(value))
+        draw_share(picture, share_of(range, value), area, veil);
+    else
+        picture_rectangle(picture, area[0], area[1], area[2], area[3], value == -INFINITY ? EXCLUDED : NO_VALUE);
 }
 
 /* Ticks with labels along the lower edge (across) or the left one. */
@@ -305,11 +316,14 @@ static enum exit_code draw_panel(struct picture *picture, const struct heatmap *
     return EXIT_DONE;
 }
 
-/* The colour scale with its numbers, and what grey means where there is any. */
-static void draw_bar(struct picture *picture, const struct range *range, int64_t x, int64_t y, int64_t height)
+/* The scale with its numbers, and what grey means where there is any. */
+static void draw_bar(struct picture *picture, const struct range *range, bool veil, int64_t x, int64_t y,
+                     int64_t height)
 {
-    for (int64_t i = 0; i < height; i++)
-        picture_rectangle(picture, x, y + height - 1 - i, BAR_WIDTH, 1, viridis((float)i / (float)(height - 1)));
+    for (int64_t i = 0; i < height; i++) {
+        const int64_t line[4] = {x, y + height - 1 - i, BAR_WIDTH, 1};
+        draw_share(picture, (float)i / (float)(height - 1), line, veil);
+    }
     draw_frame(picture, x, y, BAR_WIDTH, height);
     double least = (double)range->least, span = (double)range->most - least;
     double step = round_step(fmax(span / 6, span * LABEL_HEIGHT / (double)height));
@@ -358,7 +372,7 @@ enum exit_code heatmap_draw(const struct heatmap *heatmap, struct picture *pictu
     if (!plan.bar)
         return EXIT_DONE;
     int64_t cells = cells_height(&plan), bar = cells < LEAST_BAR ? LEAST_BAR : cells > MOST_BAR ? MOST_BAR : cells;
-    draw_bar(picture, &range, plan.left + plan.grid_width + 28, plan.top + plan.above, bar);
+    draw_bar(picture, &range, plan.veil, plan.left + plan.grid_width + 28, plan.top + plan.above, bar);
     picture_text(picture, (float)plan.left + (float)(plan.grid_width + plan.before) / 2,
                  (float)(plan.top + plan.grid_height + 4), CAPTION_SIZE, PICTURE_CENTRE, false, INK,
                  heatmap->column_axis);

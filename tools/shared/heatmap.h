@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Figures of matrices: cells coloured by value, one colour scale with its numbers for all panels, axes in positions. In
- * the colour map viridis (Smith and van der Walt 2015). What is no finite number is grey.
+ * Figures of matrices: cells coloured by value, one scale with its numbers for all panels, axes in positions. In the
+ * colour map viridis (Smith and van der Walt 2015); over a picture, which is seen the better the larger the value. What
+ * is no finite number is grey.
  */
 #ifndef TOOL_HEATMAP_H
 #define TOOL_HEATMAP_H
