@@ -27,34 +27,54 @@ static void print_help(void)
     for (size_t i = 0; i < NUM_COMMANDS; i++)
         printf("  %-8s  %s\n", commands[i]->name, commands[i]->summary);
     printf("\nOptions:\n"
-           "  --help     this text; after a command, the command's\n"
-           "  --version  the version of the library\n\n"
+           "  -h, --help     this text; after a command, or as clattn help COMMAND, the command's\n"
+           "  -V, --version  the version of the library\n\n"
            "%s\n%s",
            options_environment, options_exit_codes);
 }
 
-static enum exit_code dispatch(int argc, const char **argv)
+static enum exit_code find(const char *name, const struct command **command)
 {
     char names[256] = "";
-    if (argc < 2)
-        return fail(EXIT_USAGE, "expected a command; see clattn --help");
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help();
-        return EXIT_DONE;
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        printf("clattn %s\n", clattn_version_string());
-        return EXIT_DONE;
-    }
     for (size_t i = 0; i < NUM_COMMANDS; i++) {
-        if (strcmp(argv[1], commands[i]->name) == 0) {
-            message_set_command(commands[i]->name);
-            return commands[i]->run(commands[i], argc - 1, argv + 1);
-        }
+        *command = commands[i];
+        if (strcmp(name, commands[i]->name) == 0)
+            return EXIT_DONE;
         size_t length = strlen(names);
         snprintf(names + length, sizeof names - length, "%s%s", length > 0 ? ", " : "", commands[i]->name);
     }
-    return fail(EXIT_USAGE, "%s is no command: expected one of these: %s", argv[1], names);
+    return fail(EXIT_USAGE, "%s is no command: expected one of these: %s", name, names);
+}
+
+/* `clattn help COMMAND` is `clattn COMMAND --help`. */
+static enum exit_code help(int argc, const char **argv)
+{
+    const struct command *command;
+    const char *arguments[] = {argv[0], "--help", NULL};
+    if (argc == 0) {
+        print_help();
+        return EXIT_DONE;
+    }
+    TRY(find(argv[0], &command));
+    if (argc > 1)
+        return fail(EXIT_USAGE, "%s: unexpected argument: expected clattn help [COMMAND]", argv[1]);
+    return command->run(command, 2, arguments);
+}
+
+static enum exit_code dispatch(int argc, const char **argv)
+{
+    const struct command *command;
+    if (argc < 2)
+        return fail(EXIT_USAGE, "expected a command; see clattn --help");
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return help(argc - 2, argv + 2);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        options_print_version();
+        return EXIT_DONE;
+    }
+    TRY(find(argv[1], &command));
+    message_set_command(command->name);
+    return command->run(command, argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv)

@@ -24,7 +24,7 @@ refused 2 'nonsense is no demo: expected one of these: .*seq2seq' demo nonsense
 refused 2 'expected the name of a demo' demo -o x.png
 refused 2 'unexpected argument' demo seq2seq seq2seq
 refused 2 'seq2seq looks at no picture' demo seq2seq --image x.png
-refused 1 'no/x.png: cannot be written: No such file' demo seq2seq -o no/x.png
+refused 1 'no/x.png: cannot be written: its folder no: No such file' demo seq2seq -o no/x.png
 
 # ---- pictures of the user's own, which are not trusted ----
 

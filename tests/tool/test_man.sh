@@ -17,7 +17,7 @@ for command in $commands; do
 done
 
 # Long options, one a line. In the page they are written as ".Fl -option" or ", -option".
-sed -n 's/^ *\(-[a-z], \)\{0,1\}--\([a-z-]*\).*/\2/p' help | sort -u >in-help
+sed -n 's/^ *\(-[a-zA-Z], \)\{0,1\}--\([a-z-]*\).*/\2/p' help | sort -u >in-help
 grep -o '\(Fl\|,\) -[a-z][a-z-]*' "$page" | sed 's/.* -//' | sort -u >in-page
 checks=$((checks + 1))
 cmp -s in-help in-page || problem "options in --help (<) and in clattn.1 (>): $(diff in-help in-page | grep '^[<>]' | tr '\n' ' ')"

@@ -6,8 +6,22 @@
 
 # ---- help and version ----
 
-ok --version
-says '^clattn [0-9]*\.[0-9]*\.[0-9]*$' out
+for arguments in --version -V 'devices --version' 'run -V' 'run -q x --version' 'bench --version' 'demo -V'; do
+    # shellcheck disable=SC2086
+    ok $arguments
+    says '^clattn [0-9]*\.[0-9]*\.[0-9]*$' out
+done
+"$clattn" --help >whole
+ok help
+cmp -s whole out || problem 'clattn help and clattn --help differ'
+for command in devices run bench demo; do
+    "$clattn" $command --help >whole
+    ok help $command
+    checks=$((checks + 1))
+    cmp -s whole out || problem "clattn help $command and clattn $command --help differ"
+done
+refused 2 'no command: expected one of these: devices, run, bench, demo' help nonsense
+refused 2 'extra: unexpected argument' help run extra
 for arguments in --help 'devices --help' 'run --help' 'run -q x --help' 'bench --help'; do
     # shellcheck disable=SC2086
     ok $arguments
@@ -41,6 +55,8 @@ refused 2 'expected a command'
 refused 2 'no command: expected one of these: devices, run, bench, demo' nonsense
 refused 2 'unknown option' devices --nonsense
 refused 2 'unexpected argument' devices extra
+# shellcheck disable=SC2046 # 2000 arguments
+refused 2 '^clattn bench: nonsense: ' bench $(awk 'BEGIN { for (i = 0; i < 2000; i++) print "prefill" }') nonsense
 refused 2 'expected -q, -k and -v' run
 refused 2 'expected -q, -k and -v' run -q q.npy -k k.npy -o o.npy
 refused 2 'expected -o FILE' run -q q.npy -k k.npy -v v.npy
@@ -269,7 +285,7 @@ past 'k16.npy: past_key is float16 .*expected float32, as key' k16.npy v.npy
 past 'k.npy: past_value is .*expected \[1, 2, length, 6\]' k.npy k.npy
 past 'v8.npy: past_value is .*expected the length 7, as past_key' k.npy v8.npy
 past 'absent.npy: cannot be read as past_key' absent.npy v.npy
-refused 1 'none/p.npy: cannot be written: No such' run -q q.npy -k k.npy -v v.npy --present-key none/p.npy
+refused 1 'none/p.npy: cannot be written: its folder none: No such' run -q q.npy -k k.npy -v v.npy --present-key none/p.npy
 
 { header '<i4' '1,'; printf '\010\000\000\000'; } >l.npy
 bad 4 'kv_lengths\[0\] is 8: expected 0 to 7' --kv-lengths l.npy
@@ -282,11 +298,20 @@ bad 4 'expected int32 or int64' --kv-lengths l.npy
 
 # ---- outputs that cannot be, and no device ----
 
-refused 1 'none/o.npy: cannot be written: No such' run -q q.npy -k k.npy -v v.npy -o none/o.npy
+refused 1 'none/o.npy: cannot be written: its folder none: No such' run -q q.npy -k k.npy -v v.npy -o none/o.npy
+refused 1 'q.npy/o.npy: cannot be written: Not a directory' run -q q.npy -k k.npy -v v.npy -o q.npy/o.npy
 refused 1 'cannot be written: Is a directory' run -q q.npy -k k.npy -v v.npy -o .
+refused 1 'cannot be written: Is a directory' run -q q.npy -k k.npy -v v.npy -o none/
 refused 1 'cannot be written' run -q q.npy -k k.npy -v v.npy -o ''
+refused 1 '/proc/o.npy: cannot be written: its folder /proc: ' run -q q.npy -k k.npy -v v.npy -o /proc/o.npy
 ln -s nothing link.npy
-refused 1 'link.npy: cannot be written' run -q q.npy -k k.npy -v v.npy -o link.npy
+refused 1 'link.npy: cannot be written: it is a symbolic link to a file that does not exist' \
+    run -q q.npy -k k.npy -v v.npy -o link.npy
+bad 2 'a.npy: is given for two outputs' --lse a.npy --present-key ./a.npy
+refused 2 '^clattn run: -: is given for two outputs' run -q q.npy -k k.npy -v v.npy -o - --lse -
+bad 2 'json and an output to - are given' --lse - --json
+bad 2 'json and an output to - are given' --heatmap - --json
+refused 2 'output is -: standard output has what the demo says' demo seq2seq -o -
 
 OCL_ICD_VENDORS=$PWD/no-vendors/
 OCL_ICD_FILENAMES=

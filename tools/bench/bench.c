@@ -3,6 +3,7 @@
 #include "bench/bench.h"
 #include "meter/matrix_unit.h"
 #include "shared/output.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -87,11 +88,11 @@ static enum exit_code bench_main(const struct command *command, int argc, const 
     json_t *baseline = NULL;
     clattn_context *context = NULL;
     struct meter *meter = NULL;
-    bool help;
+    bool answered;
     memset(&request, 0, sizeof request);
     memset(&report, 0, sizeof report);
-    enum exit_code code = options_parse(command, argc, argv, &request.values, &help);
-    if (code == EXIT_DONE && !help)
+    enum exit_code code = options_parse(command, argc, argv, &request.values, &answered);
+    if (code == EXIT_DONE && !answered)
         code = do_bench(&request, &baseline, &outputs, &context, &meter, &report);
     progress(NULL);
     meter_release(meter);
@@ -133,7 +134,7 @@ const struct command bench_command = {
                 "  clattn bench --json -o before.json\n"
                 "  clattn bench --baseline before.json --max-regress 5\n",
     .argument = "[PROBLEM...]",
-    .most_arguments = 1000,
+    .most_arguments = INT_MAX,
     .options = bench_options,
     .run = bench_main,
 };

@@ -27,8 +27,7 @@ const struct poptOption bench_options[] = {
      "FILE"},
     {"max-regress", '\0', POPT_ARG_STRING, NULL, BENCH_MAX_REGRESS,
      "how much slower than the baseline is allowed (default 10)", "PERCENT"},
-    {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "this text", NULL},
-    POPT_TABLEEND,
+    OPTIONS_END,
 };
 
 static const struct {

@@ -23,8 +23,7 @@ static const struct poptOption demo_options[] = {
     {"image", '\0', POPT_ARG_STRING, NULL, DEMO_IMAGE, "a PNG picture of your own, where the demo looks at one",
      "FILE"},
     {"device", '\0', POPT_ARG_STRING, NULL, DEMO_DEVICE, "gpu, cpu, accelerator, any, P:D or name=TEXT", "SPEC"},
-    {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "this text", NULL},
-    POPT_TABLEEND,
+    OPTIONS_END,
 };
 
 static enum exit_code list(const struct option_values *values)
@@ -58,6 +57,8 @@ static enum exit_code prepare(struct demo *demo, const struct demo_entry *entry,
     if (values->text[DEMO_IMAGE] != NULL)
         TRY(picture_read(values->text[DEMO_IMAGE], &demo->image));
     demo->path = values->text[DEMO_OUTPUT];
+    if (demo->path != NULL && strcmp(demo->path, OUTPUT_STANDARD) == 0)
+        return fail(EXIT_USAGE, "--output is -: standard output has what the demo says: expected a file");
     if (demo->path != NULL)
         TRY(outputs_open(outputs, demo->path, &demo->descriptor));
     if (clattn_context_create_default(values->text[DEMO_DEVICE], NULL, &demo->context, &demo->error) != CLATTN_SUCCESS)
@@ -104,9 +105,9 @@ static enum exit_code show(const struct option_values *values)
 static enum exit_code demo_main(const struct command *command, int argc, const char **argv)
 {
     struct option_values values;
-    bool help;
-    enum exit_code code = options_parse(command, argc, argv, &values, &help);
-    if (code == EXIT_DONE && !help)
+    bool answered;
+    enum exit_code code = options_parse(command, argc, argv, &values, &answered);
+    if (code == EXIT_DONE && !answered)
         code = values.num_arguments == 0 ? list(&values) : show(&values);
     options_free(&values);
     return code;

@@ -14,8 +14,7 @@ enum devices_option { DEVICES_JSON = OPTION_HELP + 1, DEVICES_LONG };
 static const struct poptOption devices_options[] = {
     {"json", '\0', POPT_ARG_NONE, NULL, DEVICES_JSON, "JSON in place of tables", NULL},
     {"long", '\0', POPT_ARG_NONE, NULL, DEVICES_LONG, "everything that is known, a line each", NULL},
-    {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "this text", NULL},
-    POPT_TABLEEND,
+    OPTIONS_END,
 };
 
 struct device {
@@ -352,9 +351,9 @@ static enum exit_code devices_main(const struct command *command, int argc, cons
 {
     struct option_values values;
     struct platforms platforms = {.count = 0};
-    bool help;
-    enum exit_code code = options_parse(command, argc, argv, &values, &help);
-    if (code == EXIT_DONE && !help) {
+    bool answered;
+    enum exit_code code = options_parse(command, argc, argv, &values, &answered);
+    if (code == EXIT_DONE && !answered) {
         code = find_platforms(&platforms);
         if (code == EXIT_DONE && values.text[DEVICES_JSON] != NULL)
             code = print_json(&platforms);

@@ -57,8 +57,7 @@ const struct poptOption run_options[] = {
     FLAG_OPTION("time", RUN_TIME, "measure the median time of a run"),
     FLAG_OPTION("json", RUN_JSON, "summary as JSON on standard output"),
     FLAG_OPTION("verbose", RUN_VERBOSE, "show what the library logs and why it chose the kernel"),
-    {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "this text", NULL},
-    POPT_TABLEEND,
+    OPTIONS_END,
 };
 
 const struct run_output run_outputs[RUN_OUTPUTS] = {{OUTPUT, RUN_OUTPUT, "output"},
@@ -71,6 +70,19 @@ static enum exit_code contradicts_problem(const struct request *request, enum ru
 {
     return fail(EXIT_USAGE, "%s is %s: the problem %s says something else", name, request->values.text[option],
                 request->values.text[RUN_RANDOM]);
+}
+
+/* Standard output is for one thing. */
+static enum exit_code check_standard_output(const struct request *request)
+{
+    bool used = requested(request, RUN_HEATMAP) && strcmp(request->values.text[RUN_HEATMAP], OUTPUT_STANDARD) == 0;
+    for (int i = 0; i < RUN_OUTPUTS; i++) {
+        const char *path = request->values.text[run_outputs[i].option];
+        used = used || (path != NULL && strcmp(path, OUTPUT_STANDARD) == 0);
+    }
+    if (used && requested(request, RUN_JSON))
+        return fail(EXIT_USAGE, "--json and an output to - are given: expected one of them on standard output");
+    return EXIT_DONE;
 }
 
 /* Which files and flags go together. */
@@ -100,7 +112,7 @@ static enum exit_code check_combinations(const struct request *request)
         return fail(EXIT_USAGE, "--heatmap-head is given without --heatmap FILE");
     if (requested(request, RUN_Q_HEADS) != requested(request, RUN_KV_HEADS))
         return fail(EXIT_USAGE, "--q-heads and --kv-heads: expected both or neither");
-    return EXIT_DONE;
+    return check_standard_output(request);
 }
 
 static enum exit_code read_problem(struct request *request)

@@ -124,10 +124,10 @@ static enum exit_code do_run(struct run *run)
 static enum exit_code run_main(const struct command *command, int argc, const char **argv)
 {
     struct run run;
-    bool help;
+    bool answered;
     memset(&run, 0, sizeof run);
-    enum exit_code code = options_parse(command, argc, argv, &run.request.values, &help);
-    if (code == EXIT_DONE && !help)
+    enum exit_code code = options_parse(command, argc, argv, &run.request.values, &answered);
+    if (code == EXIT_DONE && !answered)
         code = do_run(&run);
     progress(NULL);
     launch_release(&run.launch);

@@ -31,6 +31,11 @@ static void print_help(const struct command *command, poptContext context)
     printf("\n%s\n%s", options_environment, options_exit_codes);
 }
 
+void options_print_version(void)
+{
+    printf("clattn %s\n", clattn_version_string());
+}
+
 /* The name of the option with `val`, as it is written on a command line. */
 static const char *long_name(const struct command *command, int val)
 {
@@ -66,14 +71,14 @@ static enum exit_code parse_with(poptContext context, const struct command *comm
         char *text = argument != NULL ? argument : strdup("");
         if (text == NULL)
             return fail(EXIT_FAILED, "no memory for the command line");
-        if (values->text[val] != NULL && val != OPTION_HELP) {
+        if (values->text[val] != NULL && val != OPTION_HELP && val != OPTION_VERSION) {
             free(text);
             return fail(EXIT_USAGE, "--%s is given twice", long_name(command, val));
         }
         free(values->text[val]);
         values->text[val] = text;
     }
-    if (values->text[OPTION_HELP] != NULL)
+    if (values->text[OPTION_HELP] != NULL || values->text[OPTION_VERSION] != NULL)
         return EXIT_DONE;
     if (val < -1)
         return fail(EXIT_USAGE, "%s: %s; see clattn %s --help", poptBadOption(context, POPT_BADOPTION_NOALIAS),
@@ -82,7 +87,7 @@ static enum exit_code parse_with(poptContext context, const struct command *comm
 }
 
 enum exit_code options_parse(const struct command *command, int argc, const char **argv, struct option_values *values,
-                             bool *help)
+                             bool *answered)
 {
     memset(values, 0, sizeof *values);
     char name[64];
@@ -96,9 +101,12 @@ enum exit_code options_parse(const struct command *command, int argc, const char
              command->argument != NULL ? " " : "");
     poptSetOtherOptionHelp(context, usage);
     enum exit_code code = parse_with(context, command, values);
-    *help = code == EXIT_DONE && values->text[OPTION_HELP] != NULL;
-    if (*help)
+    bool help = values->text[OPTION_HELP] != NULL, version = values->text[OPTION_VERSION] != NULL;
+    *answered = code == EXIT_DONE && (help || version);
+    if (*answered && help)
         print_help(command, context);
+    else if (*answered)
+        options_print_version();
     poptFreeContext(context);
     return code;
 }

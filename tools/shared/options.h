@@ -11,10 +11,15 @@
 #include <clattn/attention.h>
 #include <popt.h>
 
-#define OPTION_MAX 48
+#define OPTION_MAX 64
 
-/* The `val` of --help in every table of options; others follow it. */
-#define OPTION_HELP 1
+/* The `val` of --version and --help, which end every table of options; others follow these two. */
+#define OPTION_VERSION 1
+#define OPTION_HELP    2
+
+#define OPTIONS_END                                                                                                    \
+    {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "this text", NULL},                                                \
+        {"version", 'V', POPT_ARG_NONE, NULL, OPTION_VERSION, "the version of the library", NULL}, POPT_TABLEEND
 
 struct command {
     const char *name;
@@ -22,8 +27,8 @@ struct command {
     const char *details;  /* lines for --help, after the summary */
     const char *examples; /* command lines for --help, two spaces before each */
     const char *argument; /* what arguments that are no options are called in "Usage:"; NULL: there are none */
-    int most_arguments;   /* how many of them there may be */
-    /* Ends with POPT_TABLEEND; has POPT_ARG_NONE and POPT_ARG_STRING only, no pointers, and a `val` below OPTION_MAX.
+    int most_arguments;   /* how many of them there may be; INT_MAX: any number */
+    /* Ends with OPTIONS_END; has POPT_ARG_NONE and POPT_ARG_STRING only, no pointers, and a `val` below OPTION_MAX.
      */
     const struct poptOption *options;
     enum exit_code (*run)(const struct command *command, int argc, const char **argv);
@@ -37,11 +42,15 @@ struct option_values {
 };
 
 /*
- * Reads the command line of a subcommand, argv[0] being its name. Where --help was given, prints it and sets *help.
- * `values` is to be freed in any case.
+ * Reads the command line of a subcommand, argv[0] being its name. Where --help or --version was given, answers it and
+ * sets *answered: there is nothing else to do. `values` is to be freed in any case.
  */
 enum exit_code options_parse(const struct command *command, int argc, const char **argv, struct option_values *values,
-                             bool *help);
+                             bool *answered);
+
+/* What --version prints. */
+void options_print_version(void);
+
 void options_free(struct option_values *values);
 
 /* The parts of every help text that tell of the environment and of exit codes. */

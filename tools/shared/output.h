@@ -2,7 +2,8 @@
 /*
  * Output files that appear whole or not at all. Each that is a regular file, or will be one, is written beside its
  * target under another name; outputs_commit renames them all. Until then a failure, or a signal that ends the program,
- * leaves no trace. What is not a regular file, such as a pipe or /dev/full, is written in place.
+ * leaves no trace. What is not a regular file, such as a pipe or /dev/full, is written in place, and so is standard
+ * output, which "-" stands for.
  */
 #ifndef TOOL_OUTPUT_H
 #define TOOL_OUTPUT_H
@@ -10,7 +11,8 @@
 #include "shared/message.h"
 #include <stdbool.h>
 
-#define OUTPUT_MAX 8
+#define OUTPUT_MAX      8
+#define OUTPUT_STANDARD "-"
 
 struct output {
     const char *path; /* as the user gave it */
