@@ -58,20 +58,20 @@ static const char *telling_line(const char *log, int *length)
     return line;
 }
 
-static clattn_status report_failure(const clattn_context *context, const char *key, cl_int code, const char *log,
-                                    clattn_error *error)
+/* The options are for the log, which has room for them: a message has some 500 bytes, and there are 400 of options. */
+static clattn_status report_failure(const clattn_context *context, const char *file, const char *key, cl_int code,
+                                    const char *log, clattn_error *error)
 {
-    clattn_status status = cla_fail_cl(error, code, "clBuildProgram");
+    char call[128];
     cla_log(context, CLATTN_LOG_ERROR, "%s: clBuildProgram failed with %s (%d)\n%s", key, cla_cl_code_string(code),
             (int)code, log != NULL ? log : "the driver gives no log");
-    if (status == CLATTN_ERROR_BUILD_FAILED && log != NULL) {
-        int length;
-        const char *line = telling_line(log, &length);
-        cla_fail(error, status, "%s does not build: %.*s", key, length, line);
-        if (error != NULL)
-            error->cl_code = code;
-    }
-    return status;
+    snprintf(call, sizeof call, "clBuildProgram(%s)", file);
+    clattn_status status = cla_fail_cl(error, code, call);
+    if (status != CLATTN_ERROR_BUILD_FAILED || log == NULL)
+        return status;
+    int length;
+    const char *line = telling_line(log, &length);
+    return cla_fail_code(error, status, code, "%s does not build: %.*s", file, length, line);
 }
 
 /* `key` is "file options". */
@@ -99,7 +99,7 @@ static clattn_status build(clattn_context *context, const char *file, const char
         code = clBuildProgram(made, 1, &device, all_options.data, NULL, NULL);
         char *log = build_log(made, device);
         if (code != CL_SUCCESS)
-            status = report_failure(context, key, code, log, error);
+            status = report_failure(context, file, key, code, log, error);
         else
             cla_log(context, CLATTN_LOG_INFO, "%s: built in %.3f s%s%s", key, cla_os_seconds() - start,
                     log != NULL ? "\n" : "", log != NULL ? log : "");

@@ -17,16 +17,30 @@ static void write_message(char *message, size_t size, const char *format, va_lis
             *c = ' ';
 }
 
-clattn_status cla_fail(clattn_error *error, clattn_status status, const char *format, ...)
+static void fill(clattn_error *error, clattn_status status, cl_int code, const char *format, va_list arguments)
 {
     if (error != NULL) {
-        va_list arguments;
         error->status = status;
-        error->cl_code = CL_SUCCESS;
-        va_start(arguments, format);
+        error->cl_code = code;
         write_message(error->message, sizeof error->message, format, arguments);
-        va_end(arguments);
     }
+}
+
+clattn_status cla_fail(clattn_error *error, clattn_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fill(error, status, CL_SUCCESS, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+clattn_status cla_fail_code(clattn_error *error, clattn_status status, cl_int code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fill(error, status, code, format, arguments);
+    va_end(arguments);
     return status;
 }
 
@@ -51,10 +65,7 @@ clattn_status cla_fail_cl(clattn_error *error, cl_int code, const char *call)
         status = CLATTN_ERROR_OPENCL;
         break;
     }
-    cla_fail(error, status, "%s failed with %s (%d)", call, cla_cl_code_string(code), (int)code);
-    if (error != NULL)
-        error->cl_code = code;
-    return status;
+    return cla_fail_code(error, status, code, "%s failed with %s (%d)", call, cla_cl_code_string(code), (int)code);
 }
 
 /* Names are those of cl.h and cl_ext.h. Numbers, since the headers hide what is newer than the version they target. */

@@ -9,9 +9,13 @@
 __attribute__((format(printf, 3, 4))) clattn_status cla_fail(clattn_error *error, clattn_status status,
                                                              const char *format, ...);
 
+/* The same where an OpenCL call is behind it that returned `code`. */
+__attribute__((format(printf, 4, 5))) clattn_status cla_fail_code(clattn_error *error, clattn_status status,
+                                                                  cl_int code, const char *format, ...);
+
 /*
- * The same for an OpenCL call that returned `code`. `call` is its name, with what it was for in parentheses if that
- * helps. Codes that mean lack of memory give the two out-of-memory statuses, build failures BUILD_FAILED, others
+ * The same with the words for it: `call` is the name of the call, with what it was for in parentheses if that helps.
+ * Codes that mean lack of memory give the two out-of-memory statuses, build failures BUILD_FAILED, others
  * OPENCL.
  */
 clattn_status cla_fail_cl(clattn_error *error, cl_int code, const char *call);

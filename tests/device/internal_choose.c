@@ -252,9 +252,9 @@ static void a_variant_that_does_not_build_is_passed_over(void **state)
     (void)state;
     clattn_plan *plan = choose(context, "b1h2q40k40d8:f32", &registry);
     assert_string_equal(clattn_plan_variant(plan), "unfused");
-    assert_non_null(strstr(clattn_plan_describe(plan), "\nflash: flash.cl -D BROKEN=1 does not build: "));
+    assert_non_null(strstr(clattn_plan_describe(plan), "\nflash: flash.cl does not build: "));
     assert_int_equal(log_kept.warnings, 1);
-    assert_ptr_equal(strstr(log_kept.last_warning, "b1h2q40k40d8:f32: flash: flash.cl -D BROKEN=1 does not build: "),
+    assert_ptr_equal(strstr(log_kept.last_warning, "b1h2q40k40d8:f32: flash: flash.cl does not build: "),
                      log_kept.last_warning);
     check_runs(plan);
     clattn_plan_release(plan);
@@ -274,7 +274,7 @@ static void a_failure_of_all_is_the_last_ones(void **state)
     assert_int_equal(cla_choose(context, &problem, &registry, NULL, &plan, &error), CLATTN_ERROR_BUILD_FAILED);
     assert_int_equal(error.status, CLATTN_ERROR_BUILD_FAILED);
     assert_int_equal(error.cl_code, CL_BUILD_PROGRAM_FAILURE);
-    assert_ptr_equal(strstr(error.message, "flash: flash.cl -D BROKEN=1 does not build: "), error.message);
+    assert_ptr_equal(strstr(error.message, "flash: flash.cl does not build: "), error.message);
     assert_null(plan);
     assert_int_equal(cla_choose(context, &problem, &registry, "no_such", &plan, &error), CLATTN_ERROR_UNSUPPORTED);
     assert_non_null(strstr(error.message, "no_such"));

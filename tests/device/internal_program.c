@@ -136,7 +136,7 @@ static void a_failing_build_is_explained_and_not_kept(void **state)
                          CLATTN_ERROR_BUILD_FAILED);
         assert_int_equal(error.status, CLATTN_ERROR_BUILD_FAILED);
         assert_int_equal(error.cl_code, CL_BUILD_PROGRAM_FAILURE);
-        assert_non_null(strstr(error.message, "bad.cl -D FACTOR=1"));
+        assert_ptr_equal(strstr(error.message, "bad.cl does not build: "), error.message);
         assert_null(kernel);
         assert_int_equal(record.errors, attempt);
         assert_non_null(strstr(record.last_error, "bad.cl -D FACTOR=1"));

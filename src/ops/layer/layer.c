@@ -24,12 +24,8 @@ static clattn_status add_part(clattn_plan *plan, const char *name, const struct 
     clattn_plan *made = NULL;
     clattn_error why = {0};
     clattn_status status = cla_choose(plan->context, problem, registry, variant, &made, &why);
-    if (status != CLATTN_SUCCESS) {
-        cla_fail(error, status, "%s: %s", name, why.message);
-        if (error != NULL)
-            error->cl_code = why.cl_code;
-        return status;
-    }
+    if (status != CLATTN_SUCCESS)
+        return cla_fail_code(error, status, why.cl_code, "%s: %s", name, why.message);
     for (const char *line = made->description; *line != 0; line += strcspn(line, "\n") + 1)
         cla_text_add(lines, "%s: %.*s\n", name, (int)strcspn(line, "\n"), line);
     status = cla_plan_add_part(plan, made, part, error);
