@@ -24,7 +24,7 @@ static clattn_status no_memory(clattn_error *error)
     return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the description of a plan");
 }
 
-/* Freezes the strings that explain the choice. `refusals` holds a line for each variant passed over. */
+/* Freezes the strings that explain the choice. `refusals` has a line for each variant passed over. */
 static clattn_status explain(clattn_plan *plan, const struct cla_variant *variant, const struct cla_text *tile,
                              const struct cla_text *refusals, clattn_error *error)
 {
@@ -44,26 +44,34 @@ static clattn_status explain(clattn_plan *plan, const struct cla_variant *varian
     plan->variant = variant->name;
     plan->name = name.data;
     plan->description = description.data;
-    return name.failed || description.failed ? no_memory(error) : CLATTN_SUCCESS;
+    const bool failed = tile->failed || refusals->failed || name.failed || description.failed;
+    return failed ? no_memory(error) : CLATTN_SUCCESS;
 }
+
+/*
+ * What the failure of a variant tells of the problem. Where all of them fail, the one that tells most is reported, of
+ * equals the best-ranked: a refusal says what a variant is not made for; one that took the problem on and then found no
+ * tile or too many work-groups says what is wrong with the problem; and where one ran out of memory or the driver
+ * failed it, the problem may well be supported.
+ */
+enum telling { NOTHING, NOT_MADE_FOR_IT, TOO_MUCH_FOR_IT, BROUGHT_DOWN };
 
 /* Tries one variant. A status other than success comes with the reason in `why`. */
 static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *variant, struct cla_text *tile,
-                                 clattn_error *why)
+                                 enum telling *telling, clattn_error *why)
 {
-    struct cla_text reason = {0};
-    clattn_status status = CLATTN_SUCCESS;
-    if (variant->accepts != NULL && !variant->accepts(&plan->problem, &plan->context->device, &reason))
-        status = cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "%s", reason.data != NULL ? reason.data : "out of memory");
-    cla_text_free(&reason);
-    if (status != CLATTN_SUCCESS || cla_run_is_empty(&plan->problem, plan->problem.q_len))
-        return status; /* with nothing to compute whatever the lengths, no kernel is needed */
-    status = variant->add_steps(plan, tile, why);
+    *telling = NOT_MADE_FOR_IT;
+    if (variant->accepts != NULL)
+        CLA_TRY(variant->accepts(&plan->problem, &plan->context->device, why));
+    if (cla_run_is_empty(&plan->problem, plan->problem.q_len))
+        return CLATTN_SUCCESS; /* with nothing to compute whatever the lengths, no kernel is needed */
+    clattn_status status = variant->add_steps(plan, tile, why);
     if (status == CLATTN_SUCCESS)
         status = cla_plan_warm_up(plan, why);
     if (status != CLATTN_SUCCESS) {
         cla_plan_clear(plan);
-        if (status != CLATTN_ERROR_UNSUPPORTED)
+        *telling = status == CLATTN_ERROR_UNSUPPORTED ? TOO_MUCH_FOR_IT : BROUGHT_DOWN;
+        if (*telling == BROUGHT_DOWN)
             cla_log(plan->context, CLATTN_LOG_WARNING, "%s: %s: %s", plan->problem_string, variant->name, why->message);
     }
     return status;
@@ -85,7 +93,7 @@ static clattn_status unknown_variant(const struct cla_registry *registry, const 
     for (size_t i = 0; i < registry->count; i++)
         cla_text_add(&names, "%s%s", i > 0 ? ", " : "", registry->variants[i]->name);
     clattn_status status = cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "variant is \"%s\": expected auto or one of: %s",
-                                    name, names.data != NULL ? names.data : "?");
+                                    name, names.failed ? "?" : names.data);
     cla_text_free(&names);
     return status;
 }
@@ -109,22 +117,24 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
 
     struct cla_text refusals = {0};
     struct cla_text tile = {0};
-    clattn_status status = CLATTN_ERROR_UNSUPPORTED;
+    enum telling told = NOTHING;
+    clattn_status status = CLATTN_ERROR_UNSUPPORTED; /* what is in `error` */
     for (size_t rank = 0; rank < count; rank++) {
         const struct cla_variant *variant = candidates[order[rank]];
+        enum telling telling;
         clattn_error why = {0};
-        status = try_variant(plan, variant, &tile, &why);
-        if (status == CLATTN_SUCCESS) {
+        if (try_variant(plan, variant, &tile, &telling, &why) == CLATTN_SUCCESS) {
             status = explain(plan, variant, &tile, &refusals, error);
             break;
         }
         cla_text_free(&tile);
         cla_text_add(&refusals, "%s: %s\n", variant->name, why.message);
-        if (rank + 1 == count) {
-            status = cla_fail(error, status, "%s: %s", variant->name, why.message);
-            if (error != NULL)
-                error->cl_code = why.cl_code;
+        if (telling > told) {
+            told = telling;
+            status = cla_fail_code(error, why.status, why.cl_code, "%s: %s", variant->name, why.message);
         }
+        if (why.status == CLATTN_ERROR_OUT_OF_HOST_MEMORY && why.cl_code == CL_SUCCESS)
+            break; /* of our own, so that the next one would get no further, or be chosen by chance */
     }
     cla_text_free(&refusals);
     cla_text_free(&tile);

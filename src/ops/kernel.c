@@ -81,7 +81,7 @@ void cla_common_options(struct cla_text *options, const struct cla_problem *prob
     cla_option(options, "CLA_BLOCK", vector_block->block);
 }
 
-clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const char *extra,
+clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const struct cla_text *extra,
                                  struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
                                  clattn_error *error)
 {
@@ -95,9 +95,11 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
             break;
         struct cla_text options = {0};
         cla_common_options(&options, problem, kernel->uses, *tile, NULL);
-        if (extra != NULL)
-            cla_text_add(&options, " %s", extra);
-        status = cla_plan_add_step(plan, kernel->file, options.data, kernel->name,
+        if (extra != NULL) {
+            options.failed = options.failed || extra->failed;
+            cla_text_add(&options, " %s", extra->data);
+        }
+        status = cla_plan_add_step(plan, kernel->file, &options, kernel->name,
                                    (size_t)((*tile)->width * (*tile)->height), step, error);
         cla_text_free(&options);
     }

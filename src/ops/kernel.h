@@ -43,7 +43,7 @@ struct cla_tiled_kernel {
  * behind the common ones, and group_size, rows and tile_rows set; arguments and columns are the caller's. `name`,
  * unless NULL, receives the tile's name.
  */
-clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const char *extra,
+clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel, const struct cla_text *extra,
                                  struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
                                  clattn_error *error);
 

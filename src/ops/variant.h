@@ -13,11 +13,11 @@ struct cla_variant {
     const char *name; /* words joined by '_' */
 
     /*
-     * Whether the variant can compute the problem on the device; if not, why, in a few words, goes to `reason`. It
-     * refuses only what it cannot compute: what is merely slow is the
-     * ranking's business. NULL: every problem on every device.
+     * Fails with UNSUPPORTED, and with the reason in a few words, where the variant cannot compute the problem on the
+     * device. It refuses only what it cannot compute: what is merely slow is the ranking's business. NULL: every
+     * problem on every device.
      */
-    bool (*accepts)(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason);
+    clattn_status (*accepts)(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why);
 
     /*
      * Adds the steps for plan->problem and sets plan->workspace_size. `tile` receives the tile as it stands in the

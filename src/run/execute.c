@@ -274,7 +274,8 @@ clattn_status cla_plan_warm_up(clattn_plan *plan, clattn_error *error)
         int64_t groups = count_groups(step, plan->problem.q_len, plan->problem.kv_len);
         struct chain chain = {0};
         if (groups > MOST_GROUPS) {
-            status = cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "more than %lld work-groups", (long long)MOST_GROUPS);
+            status = cla_fail(error, CLATTN_ERROR_UNSUPPORTED,
+                              "the problem is too large: it takes more than %lld work-groups", (long long)MOST_GROUPS);
             break;
         }
         groups = cla_min(groups, WARM_UP_GROUPS);

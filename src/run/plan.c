@@ -88,11 +88,13 @@ static clattn_status reserve_steps(clattn_plan *plan, size_t more, clattn_error 
     return CLATTN_SUCCESS;
 }
 
-clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const char *options, const char *kernel_name,
-                                size_t group_size, struct cla_step **step, clattn_error *error)
+clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const struct cla_text *options,
+                                const char *kernel_name, size_t group_size, struct cla_step **step, clattn_error *error)
 {
     cl_kernel kernel = NULL;
-    CLA_TRY(cla_context_kernel(plan->context, file, options, kernel_name, &kernel, error));
+    if (options->failed)
+        return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for build options");
+    CLA_TRY(cla_context_kernel(plan->context, file, options->data, kernel_name, &kernel, error));
     clattn_status status = check_kernel(plan, kernel, kernel_name, group_size, error);
     if (status == CLATTN_SUCCESS)
         status = reserve_steps(plan, 1, error);

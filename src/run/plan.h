@@ -11,6 +11,7 @@
 
 #include "ocl/context.h"
 #include "problem/problem.h"
+#include "util/text.h"
 
 /* Where a kernel argument comes from. */
 enum cla_arg_kind {
@@ -130,10 +131,11 @@ void cla_plan_clear(clattn_plan *plan);
  * Adds a step with the kernel `kernel_name` of cl/`file`, built with `options` (see cla_context_kernel), and gives it
  * out to be filled in: zero but for kernel and group_size. It stays valid until the next one is added. Fails with
  * UNSUPPORTED where the compiled kernel does not allow `group_size` work-items or needs more local memory than there
- * is.
+ * is, OUT_OF_HOST_MEMORY where `options` could not be collected.
  */
-clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const char *options, const char *kernel_name,
-                                size_t group_size, struct cla_step **step, clattn_error *error);
+clattn_status cla_plan_add_step(clattn_plan *plan, const char *file, const struct cla_text *options,
+                                const char *kernel_name, size_t group_size, struct cla_step **step,
+                                clattn_error *error);
 
 /* Adds steps like the first `count` for another slice: the same kernels and arguments. */
 clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t first_head, int64_t heads,

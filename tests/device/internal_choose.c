@@ -4,6 +4,7 @@
  * that making, running and releasing, or failing to, leaves no OpenCL object behind.
  */
 #include "ops/variant.h"
+#include "util/error.h"
 #include "util/os.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -103,34 +104,49 @@ static const struct cla_variant *variant_named(const char *name)
 
 /* ---- registries that are not the library's -------------------------------------------------------------------- */
 
-static bool accept(const struct cla_problem *problem, const struct cla_device *on, struct cla_text *reason)
+static clattn_status refuse(const struct cla_problem *problem, const struct cla_device *on, clattn_error *why)
 {
     (void)problem;
     (void)on;
-    (void)reason;
-    return true;
-}
-
-static bool refuse(const struct cla_problem *problem, const struct cla_device *on, struct cla_text *reason)
-{
-    (void)problem;
-    (void)on;
-    cla_text_add(reason, "takes nothing");
-    return false;
+    return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "takes nothing");
 }
 
 /* Builds without the options that its kernel needs: the kernel says so with #error. */
 static clattn_status add_broken_step(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     struct cla_step *step = NULL;
-    clattn_status status = cla_plan_add_step(plan, "flash.cl", "-D BROKEN=1", "flash", 1, &step, error);
+    struct cla_text options = {0};
+    cla_text_add(&options, "-D BROKEN=1");
+    clattn_status status = cla_plan_add_step(plan, "flash.cl", &options, "flash", 1, &step, error);
+    cla_text_free(&options);
     if (status == CLATTN_SUCCESS)
         cla_text_add(tile, "q1k1");
     return status;
 }
 
+static clattn_status find_no_tile(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
+{
+    (void)plan;
+    (void)tile;
+    return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "no tile fits");
+}
+
+static clattn_status fail_to_launch(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
+{
+    (void)plan;
+    (void)tile;
+    return cla_fail_cl(error, CL_OUT_OF_RESOURCES, "clEnqueueNDRangeKernel");
+}
+
+static clattn_status run_out_of_memory(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
+{
+    (void)plan;
+    (void)tile;
+    return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the steps of a plan");
+}
+
 /* Named so that every device class tries it first. */
-static const struct cla_variant broken = {"flash", accept, add_broken_step};
+static const struct cla_variant broken = {"flash", NULL, add_broken_step};
 static const struct cla_variant picky = {"flash", refuse, add_broken_step};
 
 static cl_command_queue make_queue(cl_command_queue_properties properties)
@@ -261,8 +277,69 @@ static void a_variant_that_does_not_build_is_passed_over(void **state)
     clattn_context_release(context);
 }
 
-/* Where no variant is left, the failure is that of the last one, with the driver's code. */
-static void a_failure_of_all_is_the_last_ones(void **state)
+/* Where no variant is left, the failure is that of the one that tells most, with the driver's code. */
+static void a_failure_of_all_is_the_most_telling_one(void **state)
+{
+    /* Names that no row of the ranking has, so that they are tried as they come. */
+    static const struct cla_variant picky1 = {"a", refuse, find_no_tile}, picky2 = {"b", refuse, find_no_tile};
+    static const struct cla_variant large1 = {"c", NULL, find_no_tile}, large2 = {"d", NULL, find_no_tile};
+    static const struct cla_variant down1 = {"e", NULL, fail_to_launch}, down2 = {"f", NULL, fail_to_launch};
+    static const struct cla_variant poor = {"g", NULL, run_out_of_memory};
+    static const struct {
+        const struct cla_variant *variants[3];
+        clattn_status status;
+        cl_int cl_code;
+        const char *message;
+    } cases[] = {
+        {{&picky1, &picky2, &picky2}, CLATTN_ERROR_UNSUPPORTED, CL_SUCCESS, "a: takes nothing"},
+        {{&picky1, &large1, &picky2}, CLATTN_ERROR_UNSUPPORTED, CL_SUCCESS, "c: no tile fits"},
+        {{&large1, &large2, &picky2}, CLATTN_ERROR_UNSUPPORTED, CL_SUCCESS, "c: no tile fits"},
+        {{&down1, &down2, &picky1},
+         CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
+         CL_OUT_OF_RESOURCES,
+         "e: clEnqueueNDRangeKernel failed with CL_OUT_OF_RESOURCES (-5)"},
+        {{&large1, &picky1, &down2},
+         CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
+         CL_OUT_OF_RESOURCES,
+         "f: clEnqueueNDRangeKernel failed with CL_OUT_OF_RESOURCES (-5)"},
+        {{&poor, &large1, &picky1},
+         CLATTN_ERROR_OUT_OF_HOST_MEMORY,
+         CL_SUCCESS,
+         "g: no memory for the steps of a plan"},
+    };
+    const struct cla_problem problem = problem_of("b1h2q40k40d8:f32");
+    clattn_context *context = make_context();
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct cla_registry registry = {cases[i].variants, 3};
+        clattn_plan *plan = NULL;
+        clattn_error error = {.message = ""};
+        assert_int_equal(cla_choose(context, &problem, &registry, NULL, &plan, &error), cases[i].status);
+        assert_int_equal(error.status, cases[i].status);
+        assert_int_equal(error.cl_code, cases[i].cl_code);
+        assert_string_equal(error.message, cases[i].message);
+        assert_null(plan);
+    }
+    clattn_context_release(context);
+}
+
+/* A worse algorithm is not what a moment without memory should end in. */
+static void no_memory_of_our_own_ends_the_search(void **state)
+{
+    static const struct cla_variant poor = {"flash", NULL, run_out_of_memory};
+    const struct cla_variant *const variants[] = {&poor, variant_named("unfused")};
+    const struct cla_registry registry = {variants, 2};
+    const struct cla_problem problem = problem_of("b1h2q40k40d8:f32");
+    clattn_context *context = make_context();
+    clattn_plan *plan = NULL;
+    (void)state;
+    assert_int_equal(cla_choose(context, &problem, &registry, NULL, &plan, NULL), CLATTN_ERROR_OUT_OF_HOST_MEMORY);
+    assert_null(plan);
+    clattn_context_release(context);
+}
+
+/* A message has room for the compiler's line: the options, which have not, are in the log. */
+static void a_build_that_fails_tells_the_compiler_s_line(void **state)
 {
     const struct cla_variant *const variants[] = {&broken};
     const struct cla_registry registry = {variants, 1};
@@ -391,7 +468,9 @@ int main(void)
         cmocka_unit_test(unfused_alone_serves_everything),
         cmocka_unit_test(a_description_lists_refusals),
         cmocka_unit_test(a_variant_that_does_not_build_is_passed_over),
-        cmocka_unit_test(a_failure_of_all_is_the_last_ones),
+        cmocka_unit_test(a_failure_of_all_is_the_most_telling_one),
+        cmocka_unit_test(no_memory_of_our_own_ends_the_search),
+        cmocka_unit_test(a_build_that_fails_tells_the_compiler_s_line),
         cmocka_unit_test(cycles_leave_no_object_behind),
         cmocka_unit_test(failures_leave_no_object_behind),
         cmocka_unit_test(host_calls_leave_no_object_behind),

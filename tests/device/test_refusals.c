@@ -502,6 +502,20 @@ static void rows_beyond_int(void **state)
     clattn_plan_release(plan);
 }
 
+/* Of all variants' reasons the one that says what is wrong with the problem, not what another is not made for. */
+static void the_reason_is_of_the_variant_that_matters(void **state)
+{
+    const struct harness *harness = *state;
+    struct test_case c;
+    clattn_plan *plan = NULL;
+    clattn_error error = {.message = ""};
+
+    assert_true(case_from_problem("b1h1q33554432k33554432d8:f32:scores=weights", &c));
+    assert_int_equal(clattn_attention_plan_create(harness->context, &c.desc, &plan, &error), CLATTN_ERROR_UNSUPPORTED);
+    assert_string_equal(error.message, "unfused: the problem is too large: it takes more than 4294967295 work-groups");
+    assert_null(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +534,7 @@ int main(void)
         cmocka_unit_test(plans_that_cannot_be),
         cmocka_unit_test(a_problem_beyond_memory),
         cmocka_unit_test(rows_beyond_int),
+        cmocka_unit_test(the_reason_is_of_the_variant_that_matters),
     };
 
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);

@@ -32,7 +32,7 @@ static clattn_status add_step(clattn_plan *plan, enum cla_operand from, enum cla
     cla_option(&options, "CLA_POSITIONS", positions_type(problem));
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_ROWS", rows);
-    clattn_status status = cla_plan_add_step(plan, "append.cl", options.data, "append", size, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "append.cl", &options, "append", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

@@ -2,6 +2,7 @@
 /* Flash attention with tiles in local memory: cl/flash.cl. One launch, no workspace. */
 #include "ops/attention/registry.h"
 #include "ops/kernel.h"
+#include "util/error.h"
 #include "util/size.h"
 
 static struct cla_needs needs(const struct cla_tile *tile, const struct cla_problem *problem)
@@ -12,16 +13,17 @@ static struct cla_needs needs(const struct cla_tile *tile, const struct cla_prob
                               .sums = problem->value_dim};
 }
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
+static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
     if (problem->scores_stage != CLATTN_SCORES_NONE)
-        cla_text_add(reason, "gives no scores out");
-    else if (problem->value_dim > 1024)
-        cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
-                     (long long)problem->value_dim);
-    else if (cla_tile_for(device, problem, needs, 0) == NULL)
-        cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
-    return reason->length == 0;
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "gives no scores out");
+    if (problem->value_dim > 1024)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "value_dim %lld does not fit the registers, at most 1024 does",
+                        (long long)problem->value_dim);
+    if (cla_tile_for(device, problem, needs, 0) == NULL)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "no tile fits %llu bytes of local memory",
+                        (unsigned long long)device->info.local_memory);
+    return CLATTN_SUCCESS;
 }
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
@@ -31,7 +33,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     struct cla_step *step = NULL;
     struct cla_text options = {0};
     cla_flash_options(&options, &plan->problem);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, options.data, name, &step, &tile, error);
+    clattn_status status = cla_add_tiled_step(plan, &kernel, &options, name, &step, &tile, error);
     cla_text_free(&options);
     if (status == CLATTN_SUCCESS)
         cla_flash_args(step, &plan->problem, NULL);

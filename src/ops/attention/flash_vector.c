@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Flash attention with queries in the lanes of wide vectors: cl/flash_vector.cl. One launch, no workspace. */
 #include "ops/attention/registry.h"
+#include "util/error.h"
 
 enum { KEYS = 64 }; /* of a tile: with 48 rows, 12 KiB of weights */
 
-bool cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
-                              struct cla_text *reason)
+clattn_status cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
+                                       clattn_error *why)
 {
     (void)device;
     if (problem->scores_stage != CLATTN_SCORES_NONE)
-        cla_text_add(reason, "gives no scores out");
-    else if (problem->head_dim > 2048 || problem->value_dim > 2048)
-        cla_text_add(reason, "head_dim %lld and value_dim %lld do not fit private memory, at most 2048 do",
-                     (long long)problem->head_dim, (long long)problem->value_dim);
-    return reason->length == 0;
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "gives no scores out");
+    if (problem->head_dim > 2048 || problem->value_dim > 2048)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED,
+                        "head_dim %lld and value_dim %lld do not fit private memory, at most 2048 do",
+                        (long long)problem->head_dim, (long long)problem->value_dim);
+    return CLATTN_SUCCESS;
 }
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
@@ -26,7 +28,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     cla_common_options(&options, problem, CLA_USES_ALL, NULL, block);
     cla_flash_options(&options, problem);
     cla_option(&options, "CLA_KEYS", KEYS);
-    clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", options.data, "flash_vector", 1, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", &options, "flash_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

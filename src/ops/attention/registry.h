@@ -30,8 +30,8 @@ struct cla_split {
 /* Rows of all query heads of a key/value head. */
 int64_t cla_packed_rows(const struct cla_problem *problem);
 
-/* Whether they can be numbered, which kernels do in int, a tile past the last one included. */
-bool cla_packed_rows_fit(const struct cla_problem *problem, struct cla_text *reason);
+/* UNSUPPORTED where they cannot be numbered, which kernels do in int, a tile past the last one included. */
+clattn_status cla_packed_rows_fit(const struct cla_problem *problem, clattn_error *why);
 
 /*
  * Splits the keys where the tiles of rows are too few work-groups for the device, into parts of at least 256 keys that
@@ -49,8 +49,8 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
 clattn_status cla_finish_split(clattn_plan *plan, struct cla_step *step, const struct cla_split *split,
                                struct cla_text *name, clattn_error *error);
 
-/* Whether the kernel takes the problem. */
-bool cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
-                              struct cla_text *reason);
+/* UNSUPPORTED where the kernel does not take the problem. */
+clattn_status cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,
+                                       clattn_error *why);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the flash kernels have in common: options, arguments, and keys that are split over work-groups. */
 #include "ops/attention/registry.h"
+#include "util/error.h"
 #include "util/size.h"
 
 /* Work-groups a compute unit that keep it busy to the end, and the least keys that are worth a work-group. */
@@ -19,14 +20,15 @@ int64_t cla_packed_rows(const struct cla_problem *problem)
     return cla_heads_per_kv(problem) * problem->q_len;
 }
 
-bool cla_packed_rows_fit(const struct cla_problem *problem, struct cla_text *reason)
+clattn_status cla_packed_rows_fit(const struct cla_problem *problem, clattn_error *why)
 {
     const int64_t most = INT32_MAX - 64;
     const int64_t rows = cla_packed_rows(problem);
     if (rows > most)
-        cla_text_add(reason, "%lld rows of a key/value head are too many to number, at most %lld", (long long)rows,
-                     (long long)most);
-    return rows <= most;
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED,
+                        "%lld rows of a key/value head are too many to number, at most %lld", (long long)rows,
+                        (long long)most);
+    return CLATTN_SUCCESS;
 }
 
 /* Key/value heads of all batches: the query heads of each are packed together. */

@@ -5,6 +5,7 @@
  * that merges the parts.
  */
 #include "ops/attention/registry.h"
+#include "util/error.h"
 #include "util/size.h"
 
 enum { ITEM_KEYS = 4 }; /* keys that a work-item has in flight: as in the kernel */
@@ -48,17 +49,18 @@ static struct cla_needs needs(const struct cla_split_tile *tile, const struct cl
     return (struct cla_needs){.local_bytes = local_bytes(tile, problem), .sums = sums(tile, problem)};
 }
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
+static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
     if (problem->scores_stage != CLATTN_SCORES_NONE)
-        cla_text_add(reason, "gives no scores out");
-    else if (problem->value_dim > 1024)
-        cla_text_add(reason, "value_dim %lld does not fit the registers, at most 1024 does",
-                     (long long)problem->value_dim);
-    else if (cla_packed_rows_fit(problem, reason) &&
-             cla_split_tile_for(device, problem, cla_max(cla_packed_rows(problem), 1), needs, 0) == NULL)
-        cla_text_add(reason, "no tile fits %llu bytes of local memory", (unsigned long long)device->info.local_memory);
-    return reason->length == 0;
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "gives no scores out");
+    if (problem->value_dim > 1024)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "value_dim %lld does not fit the registers, at most 1024 does",
+                        (long long)problem->value_dim);
+    CLA_TRY(cla_packed_rows_fit(problem, why));
+    if (cla_split_tile_for(device, problem, cla_max(cla_packed_rows(problem), 1), needs, 0) == NULL)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "no tile fits %llu bytes of local memory",
+                        (unsigned long long)device->info.local_memory);
+    return CLATTN_SUCCESS;
 }
 
 static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_tile *tile, const struct cla_split *split,
@@ -72,7 +74,7 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_til
     cla_option(&options, "CLA_SHARERS", tile->sharers);
     cla_option(&options, "CLA_SPLIT", split->keys != 0);
     clattn_status status =
-        cla_plan_add_step(plan, "split_kv.cl", options.data, "split_kv", (size_t)tile->group, step, error);
+        cla_plan_add_step(plan, "split_kv.cl", &options, "split_kv", (size_t)tile->group, step, error);
     cla_text_free(&options);
     return status;
 }

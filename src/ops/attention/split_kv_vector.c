@@ -5,13 +5,15 @@
  * et al. 2023, "Flash-Decoding"). One launch, and one more that merges the parts.
  */
 #include "ops/attention/registry.h"
+#include "util/error.h"
 #include "util/size.h"
 
 enum { TILE_BYTES = 16384, LEAST_KEYS = 32, MOST_KEYS = 256 };
 
-static bool accepts(const struct cla_problem *problem, const struct cla_device *device, struct cla_text *reason)
+static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
-    return cla_packed_rows_fit(problem, reason) && cla_flash_vector_accepts(problem, device, reason);
+    CLA_TRY(cla_packed_rows_fit(problem, why));
+    return cla_flash_vector_accepts(problem, device, why);
 }
 
 /*
@@ -57,8 +59,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     cla_option(&options, "CLA_ROWS", rows);
     cla_option(&options, "CLA_KEYS", keys);
     cla_option(&options, "CLA_SPLIT", split.keys != 0);
-    clattn_status status =
-        cla_plan_add_step(plan, "split_kv_vector.cl", options.data, "split_kv_vector", 1, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "split_kv_vector.cl", &options, "split_kv_vector", 1, &step, error);
     cla_text_free(&options);
     return status == CLATTN_SUCCESS ? cla_finish_split(plan, step, &split, name, error) : status;
 }

@@ -52,7 +52,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     cla_option(&options, "CLA_DEPTH", DEPTH);
     cla_option(&options, "CLA_FEATURES", MOST_FEATURES);
     cla_option(&options, "CLA_TILES", MOST_TILES);
-    clattn_status status = cla_plan_add_step(plan, "linear_vector.cl", options.data, "linear_vector", 1, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "linear_vector.cl", &options, "linear_vector", 1, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

@@ -41,7 +41,7 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial 
     cla_option(&options, "CLA_PART_TYPE", (int64_t)part);
     cla_option(&options, "CLA_PART_SUMS", states->in_workspace);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
-    clattn_status status = cla_plan_add_step(plan, "merge.cl", options.data, "merge", size, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "merge.cl", &options, "merge", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

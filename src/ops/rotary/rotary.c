@@ -25,7 +25,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     cla_token_options(&options, problem, size);
     cla_option(&options, "CLA_INTERLEAVED", problem->rotary_pairs == CLATTN_ROTARY_INTERLEAVED);
     cla_option(&options, "CLA_TABLES", tables);
-    clattn_status status = cla_plan_add_step(plan, "rotary.cl", options.data, "rotary", size, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "rotary.cl", &options, "rotary", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

@@ -20,7 +20,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
     cla_token_options(&options, problem, size);
     cla_option(&options, "CLA_ADD", problem->tensor[CLA_INPUT].present);
     cla_option(&options, "CLA_GRID", dimensions == 2);
-    clattn_status status = cla_plan_add_step(plan, "sinusoidal.cl", options.data, "sinusoidal", size, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "sinusoidal.cl", &options, "sinusoidal", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

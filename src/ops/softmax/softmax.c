@@ -25,7 +25,7 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
     cla_common_options(&options, problem, CLA_USES_PLACES | CLA_USES_SINKS, NULL, &block);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
-    clattn_status status = cla_plan_add_step(plan, "softmax.cl", options.data, "softmax", size, &step, error);
+    clattn_status status = cla_plan_add_step(plan, "softmax.cl", &options, "softmax", size, &step, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
