@@ -323,6 +323,9 @@ static void set_mask(clattn_attention_desc *desc, const struct mask *mask)
         desc->mask_shape[d] = mask->shape[d] == letters[d] ? full[d] : 1;
     if (mask->shape[3] == 'S' && desc->kv_len > 2)
         desc->mask_shape[3] = 2 + (desc->kv_len - 2) / 2;
+    if (mask->shape[3] == 'S') /* with lengths it may be short unasked */
+        desc->mask_pad = mask->kind == CLATTN_MASK_BOOL ||
+                         (desc->kv_lengths == CLATTN_LENGTHS_NONE && desc->kv_cu_lengths == CLATTN_LENGTHS_NONE);
 }
 
 static void set_desc(struct test_case *c)
@@ -353,7 +356,6 @@ static void set_desc(struct test_case *c)
     desc->window = band->window;
     desc->window_left = band->left;
     desc->window_right = band->right;
-    set_mask(desc, &masks[axes[AXIS_MASK]]);
     desc->kv_lengths = (clattn_lengths)axes[AXIS_LENGTHS];
     desc->lse = axes[AXIS_LSE];
     desc->scores_stage = (clattn_scores_stage)axes[AXIS_SCORES];
@@ -369,6 +371,7 @@ static void set_desc(struct test_case *c)
     desc->alibi = biases[axes[AXIS_BIAS]].alibi;
     desc->relative_extent = biases[axes[AXIS_BIAS]].relative_extent;
     desc->sinks = axes[AXIS_SINKS];
+    set_mask(desc, &masks[axes[AXIS_MASK]]);
 }
 
 /*

@@ -132,10 +132,15 @@ typedef struct clattn_attention_desc {
     int64_t window_right; /* -1: no bound; 0, as init leaves it: none on this side. Read only if window is set */
 
     clattn_mask_kind mask_kind;
-    int64_t mask_shape[4]; /* each extent 1 or that of [batch, q_heads, q_len, kv_len]; all 0: these four. A last extent
-                              from 2 to kv_len - 1 excludes the keys past it. Query i and key j of a run use
-                              element (i, j), whatever the alignment */
+    int64_t mask_shape[4]; /* each extent 1 or that of [batch, q_heads, q_len, kv_len]; all 0: these four. Query i and
+                              key j of a run use element (i, j), whatever the alignment. A last extent from 2 to
+                              kv_len - 1, which covers some keys and not others, is refused unless there are kv_lengths
+                              or kv_cu_lengths, none of which should exceed it, or mask_pad is set: it is mostly a
+                              mask that was made for the new keys of a cache alone */
     clattn_layout mask;    /* over mask_shape */
+    int mask_pad;          /* not 0: where the mask covers some keys and not others, the others are excluded, as if it
+                              were padded with -inf. Without it, clattn_attention_host refuses lengths that exceed
+                              the mask; a run, which cannot see them, excludes what the mask does not cover */
 
     clattn_lengths kv_lengths; /* keys of batch b from kv_lengths[b] on are excluded; clamped to 0..kv_len of the run */
     int lse;                   /* not 0: a run also writes lse, dense by the plan's lengths in a shorter run too */
@@ -192,6 +197,7 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *   window=L,R@ALIGN       -1 for an end without bound; ALIGN as above
  *   softcap=X    scale=X    lengths    lse    scores=raw|softcap|masked|weights    sinks
  *   mask=bool    mask=add    mask_shape after it where it is not that of the scores: mask=bool@1x1xQxK
+ *   mask_pad               keys that the mask does not cover are excluded
  *   alibi@ALIGN    relative=R@ALIGN
  *   circular               with lengths
  *   paged=N                blocks of N keys, in a pool of batch * ceil(kv_len / N); paged=NxM: of M blocks
@@ -310,8 +316,8 @@ static inline void clattn_attention_host_args_init(clattn_attention_host_args *a
  * foreign-function users. `context` may be NULL: a context on the default device is made for the call. Outputs change
  * only on success. Fails as plan_create and run do, but with INVALID_ARGUMENT where a pointer is missing, and with
  * INVALID_VALUE where an element of kv_lengths is not in 0..kv_len (CIRCULAR: negative), cumulative lengths decrease,
- * pass their total or make a sequence longer than q_len or kv_len, or a block that a batch's keys need is not in the
- * pool. An output may be an input's array.
+ * pass their total or make a sequence longer than q_len or kv_len, a batch has more keys than its mask covers and
+ * mask_pad is 0, or a block that a batch's keys need is not in the pool. An output may be an input's array.
  */
 CLATTN_API clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
                                                const clattn_attention_host_args *args, clattn_error *error);

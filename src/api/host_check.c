@@ -10,6 +10,17 @@ int64_t cla_host_integer(const struct cla_problem *problem, enum cla_operand ope
                                                       : ((const int32_t *)array)[index];
 }
 
+/* Of a batch with `keys` keys, as element `index` of `array` says: the mask covers them, or is to be padded. */
+static clattn_status check_covered(const struct cla_problem *problem, enum cla_operand array, int64_t index,
+                                   int64_t keys, clattn_error *error)
+{
+    if (problem->mask_kind == CLATTN_MASK_NONE || problem->mask_pad || keys <= problem->mask_keys)
+        return CLATTN_SUCCESS;
+    return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                    "%s[%lld] gives a batch %lld keys: expected at most %lld, those that the mask covers, or mask_pad",
+                    cla_operand_string(array), (long long)index, (long long)keys, (long long)problem->mask_keys);
+}
+
 static clattn_status check_lengths(const struct cla_problem *problem, const void *lengths, clattn_error *error)
 {
     const bool circular = problem->kv_storage == CLATTN_STORAGE_CIRCULAR;
@@ -22,6 +33,7 @@ static clattn_status check_lengths(const struct cla_problem *problem, const void
         if (!circular && (length < 0 || length > problem->kv_len))
             return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "kv_lengths[%lld] is %lld: expected 0 to kv_len (%lld)",
                             (long long)b, (long long)length, (long long)problem->kv_len);
+        CLA_TRY(check_covered(problem, CLA_KV_LENGTHS, b, cla_min(length, problem->kv_len), error));
     }
     return CLATTN_SUCCESS;
 }
@@ -45,6 +57,8 @@ static clattn_status check_cumulative(const struct cla_problem *problem, enum cl
             return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                             "%s[%lld] is %lld: expected at most %lld, %s_len (%lld) after the one before it", name,
                             (long long)b, (long long)end, (long long)(before + most), side, (long long)most);
+        if (b > 0 && operand == CLA_KV_CU_LENGTHS)
+            CLA_TRY(check_covered(problem, operand, b, end - before, error));
         before = end;
     }
     return CLATTN_SUCCESS;

@@ -127,6 +127,13 @@ static clattn_status set_mask(const clattn_attention_desc *desc, struct cla_prob
                         (long long)shape[3], (long long)full[3]);
     if (shape[3] != 1)
         problem->mask_keys = shape[3];
+    problem->mask_pad = desc->mask_pad && problem->mask_keys < desc->kv_len;
+    if (problem->mask_keys < desc->kv_len && !problem->mask_pad && desc->kv_lengths == CLATTN_LENGTHS_NONE &&
+        desc->kv_cu_lengths == CLATTN_LENGTHS_NONE)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "mask_shape[3] is %lld: the mask covers %lld of kv_len (%lld) keys, expected 1 or all; or "
+                        "mask_pad, which excludes the others, or lengths that do not exceed it",
+                        (long long)shape[3], (long long)shape[3], (long long)desc->kv_len);
     problem->mask_kind = desc->mask_kind;
     return cla_tensor_resolve(problem, CLA_MASK, &desc->mask, shape, false, error);
 }
@@ -256,6 +263,7 @@ static void drop_exclusions(struct cla_problem *problem)
     problem->offset = problem->left = problem->right = 0;
     problem->mask_kind = CLATTN_MASK_NONE;
     problem->mask_keys = problem->kv_len;
+    problem->mask_pad = false;
     problem->relative_extent = 0;
     drop(problem, CLA_MASK);
     drop(problem, CLA_ALIBI_SLOPES);

@@ -115,6 +115,7 @@ struct cla_problem {
     clattn_mask_kind mask_kind;
     int64_t mask_keys; /* keys from here on are excluded by the mask: its last extent; kv_len where that is 1 or there
                           is no mask */
+    bool mask_pad;     /* it excludes some, and is to do so whatever the lengths are */
     clattn_lengths kv_lengths;
     clattn_scores_stage scores_stage;
 

@@ -227,6 +227,12 @@ static const char *set_mask(clattn_attention_desc *desc, struct span rest)
     return shape.text == NULL ? NULL : expected;
 }
 
+static const char *set_mask_pad(clattn_attention_desc *desc, struct span rest)
+{
+    desc->mask_pad = 1;
+    return rest.length == 0 ? NULL : "mask_pad, without a value";
+}
+
 static const char *set_lengths(clattn_attention_desc *desc, struct span rest)
 {
     desc->kv_lengths = CLATTN_LENGTHS_I32;
@@ -329,7 +335,7 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         {"causal", set_causal}, {"window", set_window},   {"softcap", set_softcap},   {"scale", set_scale},
         {"mask", set_mask},     {"lengths", set_lengths}, {"lse", set_lse},           {"scores", set_scores},
         {"sinks", set_sinks},   {"alibi", set_alibi},     {"relative", set_relative}, {"circular", set_circular},
-        {"paged", set_paged},   {"ragged", set_ragged},
+        {"paged", set_paged},   {"ragged", set_ragged},   {"mask_pad", set_mask_pad},
     };
     size_t name_length = 0;
     while (name_length < part.length && part.text[name_length] != '=' && part.text[name_length] != '@')
@@ -345,8 +351,8 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
     }
     return refuse(error, part,
                   "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "
-                  "mask=bool|add[@BxHxQxK], lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or "
-                  "scores=STAGE");
+                  "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "
+                  "lse or scores=STAGE");
 }
 
 clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)

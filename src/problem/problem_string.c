@@ -217,6 +217,8 @@ static void add_mask(struct line *line, const struct cla_problem *problem)
     if (shape[0] != problem->batch || shape[1] != problem->q_heads || shape[2] != problem->q_len ||
         shape[3] != problem->kv_len)
         add(line, "@%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64, shape[0], shape[1], shape[2], shape[3]);
+    if (problem->mask_pad)
+        add(line, ":mask_pad");
 }
 
 size_t cla_problem_string(const struct cla_problem *problem, char *text, size_t size)

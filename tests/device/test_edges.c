@@ -148,6 +148,7 @@ static void fully_masked_rows_are_zero(void **state)
 
     check_against_oracle(harness, "b1h2q70k90d20:%s:mask=bool:lse", hide_from_two_queries);
     check_against_oracle(harness, "b1h2q70k90d20:%s:mask=bool:lse:scores=weights", hide_from_two_queries);
+    check_against_oracle(harness, "b1h2q70k90d20:%s:mask=bool@1x2x70x50:mask_pad:lse", hide_from_two_queries);
     for (struct trial trial = {0}; next_trial(harness, &c, hide_from_two_queries, &trial);)
         for (int64_t h = 0; h < 2; ++h) {
             for (int64_t d = 0; d < 20; ++d)

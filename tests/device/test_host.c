@@ -48,19 +48,21 @@ static void make_rows_legal(struct case_rows *rows, int64_t batch, int64_t lengt
 static void make_legal(struct test_case *c)
 {
     const clattn_attention_desc *desc = &c->desc;
+    const bool partly = desc->mask_kind != CLATTN_MASK_NONE && desc->mask_shape[3] > 1 && !desc->mask_pad;
+    const int64_t keys = partly ? desc->mask_shape[3] : desc->kv_len;
 
     c->q_len = desc->q_len;
     c->kv_len = desc->kv_len;
     c->offset = desc->offset;
     c->whole_pool = true;
     for (int b = 0; b < CASE_MAX_BATCH; ++b)
-        c->lengths[b] = b == 0 ? c->kv_len : b == 1 ? 0 : c->kv_len / 2;
-    if (desc->kv_storage == CLATTN_STORAGE_CIRCULAR)
+        c->lengths[b] = b == 0 ? keys : b == 1 ? 0 : keys / 2;
+    if (desc->kv_storage == CLATTN_STORAGE_CIRCULAR && keys == c->kv_len)
         c->lengths[0] = c->kv_len * 2 + 1;
     if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
         make_rows_legal(&c->q_rows, desc->batch, c->q_len, desc->q_total);
     if (desc->kv_cu_lengths != CLATTN_LENGTHS_NONE)
-        make_rows_legal(&c->kv_rows, desc->batch, c->kv_len, desc->kv_total);
+        make_rows_legal(&c->kv_rows, desc->batch, keys, desc->kv_total);
 }
 
 /* Cases of the table on the host's arrays, with strides and room around them, with a context and without one. */
@@ -166,6 +168,29 @@ static void host_call_refuses_integers(void **state)
                     "kv_cu_lengths[3] is 19: expected at most kv_total (18)");
 }
 
+/* More keys than the mask covers, which a run on buffers would exclude. */
+static void host_call_refuses_masks_of_some_keys(void **state)
+{
+#define MASKED "b2h2q4k6d8:f32:mask=bool@2x1x4x4"
+    static const char past[] = "kv_lengths[1] gives a batch 5 keys: expected at most 4, those that the mask covers, or "
+                               "mask_pad";
+    const struct harness *harness = *state;
+
+    refuse_integers(harness, MASKED ":lengths", ARRAY_LENGTHS, INTEGERS(4, 0), NULL);
+    refuse_integers(harness, MASKED ":lengths", ARRAY_LENGTHS, INTEGERS(4, 5), past);
+    refuse_integers(harness, MASKED ":lengths:paged=2x7", ARRAY_LENGTHS, INTEGERS(4, 5), past);
+    refuse_integers(harness, MASKED ":lengths:mask_pad", ARRAY_LENGTHS, INTEGERS(4, 5), NULL);
+    refuse_integers(harness, MASKED ":lengths:circular", ARRAY_LENGTHS, INTEGERS(3, 4), NULL);
+    refuse_integers(harness, MASKED ":lengths:circular", ARRAY_LENGTHS, INTEGERS(100, 4),
+                    "kv_lengths[0] gives a batch 6 keys: expected at most 4, those that the mask covers, or mask_pad");
+    refuse_integers(harness, MASKED ":ragged=kv", ARRAY_KV_CU_LENGTHS, INTEGERS(0, 4, 7), NULL);
+    refuse_integers(harness, MASKED ":ragged=kv:mask_pad", ARRAY_KV_CU_LENGTHS, INTEGERS(0, 4, 9), NULL);
+    refuse_integers(harness, MASKED ":ragged=kv", ARRAY_KV_CU_LENGTHS, INTEGERS(1, 1, 6),
+                    "kv_cu_lengths[2] gives a batch 5 keys: expected at most 4, those that the mask covers, or "
+                    "mask_pad");
+#undef MASKED
+}
+
 /* Blocks past the keys that a batch has are nobody's business. */
 static void host_call_takes_unneeded_blocks(void **state)
 {
@@ -268,6 +293,7 @@ int main(void)
         cmocka_unit_test(host_call_refuses),
         cmocka_unit_test(host_call_writes_over_its_integers),
         cmocka_unit_test(host_call_refuses_integers),
+        cmocka_unit_test(host_call_refuses_masks_of_some_keys),
         cmocka_unit_test(host_call_takes_unneeded_blocks),
     };
 

@@ -309,6 +309,7 @@ static void describe(struct onnx_case *c, clattn_attention_desc *desc)
     desc->causal = number_of(c, "is_causal", 0) != 0;
     desc->kv_lengths = integers_of(c, find(c, "kv_lengths"));
     if (mask != NULL) {
+        desc->mask_pad = 1;
         desc->mask_kind = mask->npy.type == NPY_BOOL ? CLATTN_MASK_BOOL : CLATTN_MASK_ADDITIVE;
         desc->mask.dtype = dtype_of(&mask->npy);
         for (int d = 0; d < 4; ++d)

@@ -197,16 +197,33 @@ static void masks_are_normalised(void **state)
     assert_int_equal(p.mask_keys, 50);
     assert_tensor(&p.tensor[CLA_MASK], false, 1, INTS(2, 12, 30, 50), INTS(18000, 1500, 50, 1), 36000);
 
-    mask_shape(&d, 2, 1, 1, 7); /* short: the other keys are excluded */
+    assert_false(p.mask_pad);
+
+    mask_shape(&d, 2, 1, 1, 7); /* the other keys are excluded, */
     d.mask.dtype = CLATTN_BF16;
+    d.mask_pad = 1;
     p = problem_of(&d);
     assert_int_equal(p.mask_kind, CLATTN_MASK_ADDITIVE);
     assert_int_equal(p.mask_keys, 7);
+    assert_true(p.mask_pad);
+    d.mask_pad = 0; /* or lengths do that */
+    d.kv_lengths = CLATTN_LENGTHS_I32;
+    p = problem_of(&d);
+    assert_int_equal(p.mask_keys, 7);
+    assert_false(p.mask_pad);
+    d.kv_lengths = CLATTN_LENGTHS_NONE;
+    d.kv_cu_lengths = CLATTN_LENGTHS_I64;
+    d.kv_total = 100;
+    p = problem_of(&d);
+    assert_int_equal(p.mask_keys, 7);
+    d.kv_cu_lengths = CLATTN_LENGTHS_NONE;
+    d.mask_pad = 1;
     assert_tensor(&p.tensor[CLA_MASK], false, 2, INTS(2, 1, 1, 7), INTS(7, 0, 0, 1), 14);
 
     mask_shape(&d, 1, 12, 30, 1); /* one value for all keys */
     p = problem_of(&d);
     assert_int_equal(p.mask_keys, 50);
+    assert_false(p.mask_pad);
     assert_tensor(&p.tensor[CLA_MASK], false, 2, INTS(1, 12, 30, 1), INTS(0, 30, 1, 0), 360);
 
     d.mask_kind = CLATTN_MASK_NONE; /* then shape and layout are not read */

@@ -195,6 +195,20 @@ static void mask_shapes_are_refused(void **state)
     REFUSED("mask_shape[3] is -1: expected 1 to kv_len (50)", mask_shape(&d, 1, 1, 1, -1));
     REFUSED("mask_shape[3] is 2: expected 1 to kv_len (1)", d.kv_len = 1, mask_shape(&d, 1, 1, 1, 2));
     REFUSED("mask_shape[3] is 2: expected 1 to kv_len (0)", d.kv_len = 0, mask_shape(&d, 1, 1, 1, 2));
+    REFUSED("mask_shape[3] is 51: expected 1 to kv_len (50)", d.mask_pad = 1, mask_shape(&d, 1, 1, 1, 51));
+}
+
+static void masks_of_some_keys_are_refused(void **state)
+{
+    (void)state;
+#define SHORT(extent)                                                                                                  \
+    "mask_shape[3] is " #extent ": the mask covers " #extent " of kv_len (50) keys, expected 1 or all; or mask_pad, "  \
+    "which excludes the others, or lengths that do not exceed it"
+    REFUSED(SHORT(49), mask_shape(&d, 2, 12, 30, 49));
+    REFUSED(SHORT(2), mask_shape(&d, 1, 1, 1, 2));
+    REFUSED(SHORT(30), mask_shape(&d, 1, 1, 30, 30), d.mask_kind = CLATTN_MASK_BOOL, d.mask.dtype = CLATTN_BOOL);
+    SCORES_REFUSED(SHORT(30), mask_shape(&d, 1, 1, 30, 30), d.scores_stage = CLATTN_SCORES_MASKED);
+#undef SHORT
 }
 
 static void layouts_are_refused(void **state)
@@ -286,6 +300,7 @@ int main(void)
         cmocka_unit_test(packed_sequences_are_refused),
         cmocka_unit_test(types_are_refused),
         cmocka_unit_test(mask_shapes_are_refused),
+        cmocka_unit_test(masks_of_some_keys_are_refused),
         cmocka_unit_test(layouts_are_refused),
         cmocka_unit_test(scores_are_refused),
         cmocka_unit_test(primitives_are_refused),

@@ -79,7 +79,8 @@ static void parts_are_read_in_any_order(void **state)
     d = parsed("b1h1q2k3d4:f32:mask=bool:causal:window=0,0@bottom-right");
     assert_true(d.mask_kind == CLATTN_MASK_BOOL && d.mask.dtype == CLATTN_BOOL);
     assert_true(d.causal == 1 && d.window == 1 && d.alignment == CLATTN_ALIGN_BOTTOM_RIGHT && d.offset == 0);
-    d = parsed("b2h3q4k5d6:f32:mask=add@2x1x4x3");
+    d = parsed("b2h3q4k5d6:f32:mask_pad:mask=add@2x1x4x3");
+    assert_int_equal(d.mask_pad, 1);
     assert_true(d.mask_kind == CLATTN_MASK_ADDITIVE);
     assert_true(d.mask_shape[0] == 2 && d.mask_shape[1] == 1 && d.mask_shape[2] == 4 && d.mask_shape[3] == 3);
     assert_int_equal(parsed("b1h1q1k1d1:f32:causal@top-left").alignment, CLATTN_ALIGN_TOP_LEFT);
@@ -139,7 +140,10 @@ static void canonical_strings_round_trip(void **state)
         "b1h1q9k9d8:f32:mask=bool",
         "b1h1q9k9d8:f32:mask=add",
         "b2h3q4k5d6:f32:mask=bool@1x3x1x1",
-        "b2h3q4k5d6:f32:mask=add@2x1x4x3:lse",
+        "b2h3q4k5d6:f32:mask=add@2x1x4x3:mask_pad:lse",
+        "b2h3q4k5d6:f32:mask=add@2x1x4x3:mask_pad:lengths",
+        "b2h3q4k5d6:f32:mask=add@2x1x4x3:lengths",
+        "b2h3q4k5d6:f32:mask=bool@2x1x4x3:ragged=kv",
         "b2h3q4k0d6:f32:mask=bool@1x1x4x0",
         "b1h1q9k9d8:f32:lengths:lse",
         "b1h1q9k9d8:f32:scores=raw",
@@ -182,6 +186,9 @@ static void strings_are_made_canonical(void **state)
         {"b1h1q1k1d4:f32:window=-1,-1@bottom-right", "b1h1q1k1d4:f32"},
         {"b1h1q1k1d4:f32:causal@3:window=7,7@3", "b1h1q1k1d4:f32:window=7,0@3"},
         {"b2h3q4k5d6:f32:mask=add@2x3x4x5", "b2h3q4k5d6:f32:mask=add"},
+        {"b2h3q4k5d6:f32:mask=add:mask_pad", "b2h3q4k5d6:f32:mask=add"},
+        {"b2h3q4k5d6:f32:mask=add@2x3x4x1:mask_pad", "b2h3q4k5d6:f32:mask=add@2x3x4x1"},
+        {"b2h3q4k5d6:f32:mask_pad", "b2h3q4k5d6:f32"},
         {"b1h1q1k1d4:f32:lse:mask=add:causal", "b1h1q1k1d4:f32:causal:mask=add:lse"},
         {"b1h1q1k1d4:f32:softcap=+0012.50e0", "b1h1q1k1d4:f32:softcap=12.5"},
         {"b1h1q1k1d4:f32:alibi@bottom-right:causal", "b1h1q1k1d4:f32:causal:alibi@bottom-right"},
@@ -273,7 +280,7 @@ static void parts_are_refused(void **state)
 #define P "b1h1q1k1d1:f32:"
 #define KNOWN                                                                                                          \
     "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, mask=bool|add[@BxHxQxK], "   \
-    "lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or scores=STAGE"
+    "mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or scores=STAGE"
 #define ALIGN   "top-left, bottom-right or the offset of the first query"
 #define CAUSAL  "causal or causal@ALIGN, ALIGN being " ALIGN
 #define WINDOW  "window=L,R@ALIGN, L and R being -1 (no bound) or more, ALIGN " ALIGN
@@ -372,6 +379,7 @@ static void parts_are_refused(void **state)
         {P "scale=inf", AT("scale=inf", SCALE)},
         {P "scale=1x", AT("scale=1x", SCALE)},
         {P "mask", AT("mask", MASK)},
+        {P "mask_pad=1", AT("mask_pad=1", "mask_pad, without a value")},
         {P "mask=f32", AT("mask=f32", MASK)},
         {P "mask=bool ", AT("mask=bool ", MASK)},
         {P "mask=bool@", AT("mask=bool@", MASK)},

@@ -194,6 +194,7 @@ refused 5 . run --random b1h2q4k4d8:f32 --kernel flash --heatmap x.png
     { header '<f4' '1, 1, 1, 2'; printf "$one$two"; } >past.npy
     { header '<f4' '1, 1, 1, 2'; printf "$three$four"; } >new.npy
     { header '<f4' '1, 1, 0, 2'; } >empty.npy
+    { header '<i4' '1,'; whole 2; } >two.npy
 }
 files='-q q1.npy -k new.npy -v new.npy --past-key past.npy --past-value past.npy -o o.npy --scale 1 --verify'
 run --present-key pk.npy --present-value pv.npy
@@ -208,6 +209,19 @@ run --causal 0
 holds o.npy 1 2
 run --mask second.npy
 holds o.npy 3 4
+# of three keys, a mask of two leaves the third one out where it is told to
+files='-q q1.npy -k k1.npy -v k1.npy --past-key past.npy --past-value past.npy -o o.npy --scale 1 --verify'
+# shellcheck disable=SC2086
+refused 4 'second.npy: .*it covers 2 of 3 keys' run $files --mask second.npy
+run --mask second.npy --mask-pad
+holds o.npy 1 2
+says 'mask=bool@1x1x1x2:mask_pad' err
+run --mask second.npy --kv-lengths two.npy
+holds o.npy 1 2
+ok run --random b2h4q5k7d8:f32:mask=add@1x1x5x4:lengths --verify
+ok run --random b2h4q5k7d8:f32:mask=add@1x1x5x4:ragged=kv --verify
+ok run --random b2h4q5k7d8:f32:mask=add@1x1x5x4:circular:lengths --verify
+ok run --random b1h4q5k7d8:f32:mask=add@1x1x5x4:mask_pad --verify
 files='-q q1.npy -k k1.npy -v k1.npy --past-key empty.npy --past-value empty.npy -o o.npy --scale 1 --verify'
 run --present-value pv.npy
 holds o.npy 2.76159416 3.76159416

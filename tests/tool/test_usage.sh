@@ -31,8 +31,8 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help' 'bench -
     says 'CLATTN_DEVICE' out
 done
 for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads \
-    scale softcap causal window align mask kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len circular sinks alibi \
-    relative-bias lse scores scores-stage heatmap heatmap-head dtype kernel device verify time json; do
+    scale softcap causal window align mask mask-pad kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len circular \
+    sinks alibi relative-bias lse scores scores-stage heatmap heatmap-head dtype kernel device verify time json; do
     "$clattn" run --help >out
     says "--$option" out
 done
@@ -216,6 +216,32 @@ for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0 ''; do
 done
 zeros m.npy '|u1' '7,' 7
 bad 4 'expected bool, float16 or float32' --mask m.npy
+bad 2 'mask-pad is given without --mask' --mask-pad
+bad 2 'mask-pad is given without --mask' --mask-pad --kv-lengths l.npy
+
+# Masks that were made for other keys than there are.
+zeros m.npy '|b1' '5, 5' 25
+covers='expected all, or a last extent of 1, or --mask-pad, which excludes the others, or --kv-lengths$'
+bad 4 "m.npy: mask is bool \[5, 5\]: it covers 5 of 7 keys; $covers" --mask m.npy
+zeros k2.npy '<f4' '1, 2, 2, 8' 128
+zeros v2.npy '<f4' '1, 2, 2, 6' 96
+zeros m7.npy '<f4' '7,' 28
+bad 4 "m7.npy: .*: it covers 7 of 9 keys, the past ones among them; $covers" --mask m7.npy --past-key k2.npy \
+    --past-value v2.npy
+{ header '<i4' '1,'; whole 6; } >l.npy
+cp l.npy l6.npy
+bad 4 'm.npy: .*: batch 0 has 6 keys; expected at most 5, or --mask-pad, which excludes the others' --mask m.npy \
+    --kv-lengths l.npy
+{ header '<i4' '1,'; whole 100; } >l.npy
+bad 4 'm.npy: .*: batch 0 has 7 keys; expected at most 5' --mask m.npy --kv-lengths l.npy --circular
+{ header '<i4' '2,'; whole 0 6; } >c.npy
+zeros m2.npy '<f4' '1, 1, 5, 2' 40
+bad 4 'm2.npy: .*: batch 0 has 6 keys; expected at most 2' --mask m2.npy --kv-cu-lengths c.npy
+refused 4 "m.npy: .*it covers 5 of 7 keys; $covers" run --random b1h4q5k7d8:f32 --mask m.npy
+refused 4 'm.npy: .*: batch 0 has 6 keys; expected at most 5' run --random b1h4q5k7d8:f32:ragged=q --mask m.npy \
+    --kv-lengths l6.npy
+refused 2 'random: .*mask_shape\[3\] is 5: the mask covers 5 of kv_len (7) keys' \
+    run --random b1h4q5k7d8:f32:mask=bool@1x1x5x5
 
 # ---- numbers for each head ----
 

@@ -262,10 +262,19 @@ static enum exit_code load_mask(const struct request *request, struct arrays *ar
     if (!fits)
         return fail(EXIT_BAD_FILE,
                     "%s: expected what broadcasts over [%" PRId64 ", %" PRId64 ", %" PRId64 ", %" PRId64
-                    "] ([batch, heads, queries, keys], the last extent also shorter)",
+                    "] ([batch, heads, queries, keys])",
                     shown(request, arrays, MASK, RUN_MASK), full[0], full[1], full[2], full[3]);
     desc->mask_kind = mask->file_type == NPY_BOOL ? CLATTN_MASK_BOOL : CLATTN_MASK_ADDITIVE;
     desc->mask.dtype = mask->file_type == NPY_BOOL ? CLATTN_BOOL : mask->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32;
+    bool lengths = requested(request, RUN_KV_LENGTHS) || desc->kv_lengths != CLATTN_LENGTHS_NONE ||
+                   desc->kv_cu_lengths != CLATTN_LENGTHS_NONE;
+    if (!lengths && arrays_covered(desc) < desc->kv_len)
+        return fail(
+            EXIT_BAD_FILE,
+            "%s: it covers %" PRId64 " of %" PRId64
+            " keys%s; expected all, or a last extent of 1, or --mask-pad, which excludes the others, or --kv-lengths",
+            shown(request, arrays, MASK, RUN_MASK), arrays_covered(desc), desc->kv_len,
+            requested(request, RUN_PAST_KEY) ? ", the past ones among them" : "");
     return EXIT_DONE;
 }
 
@@ -288,6 +297,25 @@ static enum exit_code load_lengths(const struct request *request, struct arrays 
             return fail(EXIT_BAD_FILE, "%s: kv_lengths[%" PRId64 "] is %" PRId64 ": expected 0 to %" PRId64 ", the %s",
                         path, b, length, desc->kv_len,
                         desc->kv_storage == CLATTN_STORAGE_PAGED ? "keys of its blocks" : "length of key");
+    }
+    return EXIT_DONE;
+}
+
+/* By lengths from files, no batch has more keys than its mask covers. */
+static enum exit_code check_covered(const struct request *request, const struct arrays *arrays)
+{
+    const clattn_attention_desc *desc = &arrays->desc;
+    bool packed = requested(request, RUN_KV_CU_LENGTHS);
+    if (!packed && !requested(request, RUN_KV_LENGTHS))
+        return EXIT_DONE;
+    for (int64_t b = 0, most = arrays_covered(desc); b < desc->batch; b++) {
+        int64_t keys = packed ? arrays_integer(arrays, KV_CU_LENGTHS, b + 1) - arrays_integer(arrays, KV_CU_LENGTHS, b)
+                              : arrays_integer(arrays, KV_LENGTHS, b);
+        if (keys > most && most < desc->kv_len) /* more have come around in a circle */
+            return fail(EXIT_BAD_FILE,
+                        "%s: batch %" PRId64 " has %" PRId64 " keys; expected at most %" PRId64
+                        ", or --mask-pad, which excludes the others",
+                        shown(request, arrays, MASK, RUN_MASK), b, keys < desc->kv_len ? keys : desc->kv_len, most);
     }
     return EXIT_DONE;
 }
@@ -328,6 +356,8 @@ enum exit_code run_load(const struct request *request, struct arrays *arrays)
         TRY(load_mask(request, arrays));
     if (requested(request, RUN_KV_LENGTHS))
         TRY(load_lengths(request, arrays));
+    if (requested(request, RUN_MASK))
+        TRY(check_covered(request, arrays));
     if (requested(request, RUN_BLOCK_TABLE))
         TRY(check_block_table(request, arrays));
     if (requested(request, RUN_SINKS))

@@ -34,6 +34,7 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "window", RUN_WINDOW, "keys seen before and after a query's position, -1 for all", "L,R"),
     TEXT_OPTION('\0', "align", RUN_ALIGN, "where the first query stands, for what needs it", "ALIGN"),
     TEXT_OPTION('\0', "mask", RUN_MASK, "bool (true is seen) or float (added), broadcast from the right", "FILE"),
+    FLAG_OPTION("mask-pad", RUN_MASK_PAD, "a mask may cover fewer keys than there are: the others are excluded"),
     TEXT_OPTION('\0', "kv-lengths", RUN_KV_LENGTHS, "keys of each batch, int32 or int64", "FILE"),
     TEXT_OPTION('\0', "q-cu-lengths", RUN_Q_CU_LENGTHS, "packed queries: where each sequence begins, int32 or int64",
                 "FILE"),
@@ -298,6 +299,9 @@ static enum exit_code read_types(struct request *request)
     }
     if (request->made_up && requested(request, RUN_MASK) && desc->mask_kind != CLATTN_MASK_NONE)
         return contradicts_problem(request, RUN_MASK, "--mask");
+    if (requested(request, RUN_MASK_PAD) && !requested(request, RUN_MASK))
+        return fail(EXIT_USAGE, "--mask-pad is given without --mask FILE");
+    desc->mask_pad = desc->mask_pad != 0 || requested(request, RUN_MASK_PAD);
     if (request->made_up && requested(request, RUN_KV_LENGTHS) && desc->kv_lengths != CLATTN_LENGTHS_NONE)
         return contradicts_problem(request, RUN_KV_LENGTHS, "--kv-lengths");
     return EXIT_DONE;

@@ -161,9 +161,9 @@ const struct command run_command = {
         "what else there is, in the manner of b1h32g8q512k2048d128v64:f16:causal:\n"
         "\n"
         "  gN and vN may be absent; f32, f16 or bf16; causal, causal@ALIGN, window=L,R@ALIGN, softcap=X, scale=X,\n"
-        "  mask=bool, mask=add, lengths, lse, scores=raw|softcap|masked|weights, sinks, alibi@ALIGN, "
-        "relative=R@ALIGN,\n"
-        "  circular (with lengths), paged=PAGE, paged=PAGExBLOCKS, ragged=q|kv|qkv, ragged=qkv@TOTAL,TOTAL\n"
+        "  mask=bool, mask=add, mask_pad, lengths, lse, scores=raw|softcap|masked|weights, sinks, alibi@ALIGN,\n"
+        "  relative=R@ALIGN, circular (with lengths), paged=PAGE, paged=PAGExBLOCKS, ragged=q|kv|qkv,\n"
+        "  ragged=qkv@TOTAL,TOTAL\n"
         "\n"
         "Output files appear when everything has succeeded, the verification too.\n",
     .examples = "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"

@@ -29,6 +29,7 @@ enum run_option {
     RUN_WINDOW,
     RUN_ALIGN,
     RUN_MASK,
+    RUN_MASK_PAD,
     RUN_KV_LENGTHS,
     RUN_Q_CU_LENGTHS,
     RUN_KV_CU_LENGTHS,

@@ -247,8 +247,8 @@ static int64_t random_length(int64_t longest, enum operand operand, int64_t inde
 
 static void fill_lengths(struct arrays *arrays, uint64_t seed)
 {
-    int64_t longest = arrays->desc.kv_len;
-    if (arrays->desc.kv_storage == CLATTN_STORAGE_CIRCULAR && longest > 0)
+    int64_t longest = arrays_covered(&arrays->desc);
+    if (arrays->desc.kv_storage == CLATTN_STORAGE_CIRCULAR && longest > 0 && longest == arrays->desc.kv_len)
         longest += longest - 1; /* some have come around; the most keys twice make an int32 */
     for (int64_t b = 0; b < arrays->desc.batch; b++)
         set_integer(&arrays->array[KV_LENGTHS], b, random_length(longest, KV_LENGTHS, b, seed));
@@ -288,7 +288,7 @@ static void fill_integers(struct arrays *arrays, enum operand operand, uint64_t 
     else if (operand == Q_CU_LENGTHS)
         fill_cumulative(arrays, operand, desc->q_len, desc->q_total, seed);
     else
-        fill_cumulative(arrays, operand, desc->kv_len, desc->kv_total, seed);
+        fill_cumulative(arrays, operand, arrays_covered(desc), desc->kv_total, seed);
 }
 
 enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint64_t seed)
@@ -405,6 +405,12 @@ void arrays_lengths(const struct arrays *arrays, int64_t batch, int64_t *q_len, 
         *kv_len = arrays_integer(arrays, KV_CU_LENGTHS, batch + 1) - arrays_integer(arrays, KV_CU_LENGTHS, batch);
     if (desc->kv_lengths != CLATTN_LENGTHS_NONE && arrays_integer(arrays, KV_LENGTHS, batch) < *kv_len)
         *kv_len = arrays_integer(arrays, KV_LENGTHS, batch); /* more have come around in a circle */
+}
+
+int64_t arrays_covered(const clattn_attention_desc *desc)
+{
+    bool partly = desc->mask_kind != CLATTN_MASK_NONE && desc->mask_shape[3] > 1 && !desc->mask_pad;
+    return partly ? desc->mask_shape[3] : desc->kv_len;
 }
 
 enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, const char *path, int descriptor)

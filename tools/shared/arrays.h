@@ -100,6 +100,9 @@ int64_t arrays_integer(const struct arrays *arrays, enum operand operand, int64_
 /* The queries and the keys that batch `batch` has, by lengths and cumulative lengths. */
 void arrays_lengths(const struct arrays *arrays, int64_t batch, int64_t *q_len, int64_t *kv_len);
 
+/* The keys that a batch may have so that its mask covers them all, or is to be padded. */
+int64_t arrays_covered(const clattn_attention_desc *desc);
+
 /* Writes an operand to the open file of `path`. */
 enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, const char *path, int descriptor);
 
