@@ -8,8 +8,8 @@
  *
  * Caches are made as a program makes them: present keys and values by appending the past and then the new ones.
  */
-#include "../../tools/shared/npy.c" /* the tool's reader, which is not in the library */
 #include "harness.h"
+#include "shared/npy.h" /* the tool's reader, which is not in the library */
 
 #include <dirent.h>
 #include <math.h>

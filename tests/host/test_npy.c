@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tool's reader and writer of .npy files: what NumPy writes is read, whatever else there is is refused. */
 #include "../../tools/shared/npy.c"
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 /* after those: */
 #include <cmocka.h>
 
-#define ALL_TYPES ((unsigned)(NPY_BOOL | NPY_I32 | NPY_I64 | NPY_F16 | NPY_F32))
+#define ALL_TYPES ((unsigned)NPY_BOOL | NPY_INTEGERS | NPY_FLOATS)
 
 static char path[] = "/tmp/clattn-test-npy-XXXXXX";
 
@@ -69,32 +71,31 @@ static void assert_refused(const char *file, unsigned types, const char *expecte
 static void test_round_trip(void **state)
 {
     (void)state;
-    static const enum npy_type types[] = {NPY_BOOL, NPY_I32, NPY_I64, NPY_F16, NPY_F32};
     const int64_t shape[NPY_MAX_RANK] = {2, 1, 3, 5, 1, 1, 2, 1};
     unsigned char data[8 * 60];
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (unsigned char)(i * 37);
-    for (size_t t = 0; t < 5; t++)
+    for (unsigned type = NPY_BOOL; type <= NPY_F64; type *= 2)
         for (int rank = 0; rank <= NPY_MAX_RANK; rank++) {
             struct npy array;
             struct stat status;
             char message[NPY_MESSAGE];
             int descriptor = open(path, O_WRONLY | O_TRUNC);
-            assert_true(npy_write(descriptor, types[t], rank, shape, data));
+            assert_true(npy_write(descriptor, (enum npy_type)type, rank, shape, data));
             close(descriptor);
-            assert_true(npy_read(path, types[t], &array, message));
-            assert_int_equal(array.type, types[t]);
+            assert_true(npy_read(path, (enum npy_type)type, &array, message));
+            assert_int_equal(array.type, (enum npy_type)type);
             assert_int_equal(array.rank, rank);
             assert_memory_equal(array.shape, shape, (size_t)rank * sizeof *shape);
             int64_t count = 1;
             for (int i = 0; i < rank; i++)
                 count *= shape[i];
             assert_int_equal(array.count, count);
-            assert_memory_equal(array.data, data, (size_t)count * npy_type_size(types[t]));
+            assert_memory_equal(array.data, data, (size_t)count * npy_type_size((enum npy_type)type));
             assert_int_equal(stat(path, &status), 0);
-            assert_int_equal(((size_t)status.st_size - (size_t)count * npy_type_size(types[t])) % 64, 0);
+            assert_int_equal(((size_t)status.st_size - (size_t)count * npy_type_size((enum npy_type)type)) % 64, 0);
             npy_free(&array);
-            assert_refused(path, ALL_TYPES & ~(unsigned)types[t], "its element type is");
+            assert_refused(path, ALL_TYPES & ~type, "its element type is");
         }
 }
 
@@ -340,6 +341,91 @@ static void test_large_pipe(void **state)
     free(data);
 }
 
+/* Two bytes of no type are bfloat16, in the lower byte first unless the file says otherwise. */
+static void test_bfloat16(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header;
+        uint16_t first;
+    } rows[] = {
+        {"{'descr': '|V2', 'fortran_order': False, 'shape': (2,), }", 0x0201},
+        {"{'descr': '<V2', 'fortran_order': False, 'shape': (2,), }", 0x0201},
+        {"{'descr': '>V2', 'fortran_order': False, 'shape': (2,), }", 0x0102},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct npy array;
+        char message[NPY_MESSAGE];
+        put_composed(1, rows[i].header, 4);
+        assert_true(npy_read(path, NPY_FLOATS, &array, message));
+        assert_int_equal(array.type, NPY_BF16);
+        assert_int_equal(((uint16_t *)array.data)[0], rows[i].first);
+        npy_free(&array);
+    }
+    put_composed(1, "{'descr': '|V4', 'fortran_order': False, 'shape': (1,), }", 4);
+    assert_refused(path, ALL_TYPES, "its element type is '|V4'");
+    put_composed(1, "{'descr': '|i2', 'fortran_order': False, 'shape': (1,), }", 2);
+    assert_refused(path, ALL_TYPES, "its element type is '|i2'");
+}
+
+/* Converts `count` numbers of `type`; returns the data, or NULL where `message` is to be looked at. */
+static void *convert(enum npy_type type, const void *numbers, int64_t count, enum npy_type to, bool saturate,
+                     char message[NPY_MESSAGE])
+{
+    struct npy array = {.type = type, .rank = 1, .shape = {count}, .count = count};
+    size_t bytes = (size_t)count * npy_type_size(type);
+    array.data = malloc(bytes + 1);
+    assert_non_null(array.data);
+    memcpy(array.data, numbers, bytes);
+    if (npy_convert(&array, to, saturate, message)) {
+        assert_int_equal(array.type, to);
+        return array.data;
+    }
+    assert_int_equal(array.type, type);
+    assert_memory_equal(array.data, numbers, bytes);
+    npy_free(&array);
+    return NULL;
+}
+
+#define ASSERT_CONVERTED(type, numbers, to, saturate, ...)                                                             \
+    do {                                                                                                               \
+        char message_[NPY_MESSAGE] = "";                                                                               \
+        void *found_ = convert(type, numbers, 3, to, saturate, message_);                                              \
+        if (found_ == NULL)                                                                                            \
+            fail_msg("%s", message_);                                                                                  \
+        assert_memory_equal(found_, (__VA_ARGS__), 3 * npy_type_size(to));                                             \
+        free(found_);                                                                                                  \
+    } while (0)
+
+#define ASSERT_NOT_CONVERTED(type, numbers, to, expected)                                                              \
+    do {                                                                                                               \
+        char message_[NPY_MESSAGE] = "";                                                                               \
+        assert_null(convert(type, numbers, 3, to, false, message_));                                                   \
+        assert_non_null(strstr(message_, expected));                                                                   \
+    } while (0)
+
+static void test_convert(void **state)
+{
+    (void)state;
+    ASSERT_CONVERTED(NPY_I8, ((int8_t[]){-1, 0, 2}), NPY_I32, false, (int32_t[]){-1, 0, 2});
+    ASSERT_CONVERTED(NPY_U8, ((uint8_t[]){255, 0, 2}), NPY_I32, false, (int32_t[]){255, 0, 2});
+    ASSERT_CONVERTED(NPY_I16, ((int16_t[]){-7, 0, 2}), NPY_I64, false, (int64_t[]){-7, 0, 2});
+    ASSERT_CONVERTED(NPY_U16, ((uint16_t[]){65535, 0, 2}), NPY_I32, false, (int32_t[]){65535, 0, 2});
+    ASSERT_CONVERTED(NPY_U32, ((uint32_t[]){4294967295U, 0, 2}), NPY_I64, false, (int64_t[]){4294967295, 0, 2});
+    ASSERT_CONVERTED(NPY_U64, ((uint64_t[]){1, 0, 2}), NPY_I64, false, (int64_t[]){1, 0, 2});
+    ASSERT_CONVERTED(NPY_I64, ((int64_t[]){-5, 0, 2}), NPY_I32, false, (int32_t[]){-5, 0, 2});
+    ASSERT_CONVERTED(NPY_I64, ((int64_t[]){1LL << 40, 0, -1}), NPY_BOOL, false, (unsigned char[]){1, 0, 1});
+    ASSERT_CONVERTED(NPY_U64, ((uint64_t[]){1ULL << 63, 0, 256}), NPY_BOOL, false, (unsigned char[]){1, 0, 1});
+    ASSERT_CONVERTED(NPY_U8, ((uint8_t[]){255, 0, 2}), NPY_BOOL, false, (unsigned char[]){1, 0, 1});
+    ASSERT_CONVERTED(NPY_I32, ((int32_t[]){-256, 0, 2}), NPY_BOOL, false, (unsigned char[]){1, 0, 1});
+    ASSERT_CONVERTED(NPY_F64, ((double[]){0.1, -HUGE_VAL, 3e38}), NPY_F32, false, (float[]){0.1f, -INFINITY, 3e38f});
+    ASSERT_CONVERTED(NPY_F64, ((double[]){1e300, -1.7e308, -INFINITY}), NPY_F32, true,
+                     (float[]){FLT_MAX, -FLT_MAX, -INFINITY});
+    ASSERT_NOT_CONVERTED(NPY_U64, ((uint64_t[]){1, 1ULL << 63, 2}), NPY_I64, "its element 1 is beyond 2^63");
+    ASSERT_NOT_CONVERTED(NPY_I64, ((int64_t[]){1, 1, 1LL << 31}), NPY_I32, "its element 2 is 2147483648: expected");
+    ASSERT_NOT_CONVERTED(NPY_F64, ((double[]){1, 1e39, 2}), NPY_F32, "its element 1 is 1e+39: expected what float32");
+}
+
 static void test_write_fails(void **state)
 {
     (void)state;
@@ -370,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_byte_order),    cmocka_unit_test(test_bad_headers),   cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_fortran_order), cmocka_unit_test(test_mutations),     cmocka_unit_test(test_pipe),
         cmocka_unit_test(test_large_pipe),    cmocka_unit_test(test_write_fails),   cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_bfloat16),      cmocka_unit_test(test_convert),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }

@@ -108,6 +108,115 @@ run --dtype f32
 says "'<f2'" o.npy
 says 'd2:f32' err
 
+# float64 is rounded, which is said; finite numbers of a mask stay finite, so that a row of them is not empty
+{ header '<f8' '1, 1, 2, 2'
+    printf '\000\000\000\000\000\000\360\077\000\000\000\000\000\000\000\100'
+    printf '\000\000\000\000\000\000\010\100\000\000\000\000\000\000\020\100'; } >k64.npy
+{ header '<f8' '2,'
+    printf '\377\377\377\377\377\377\357\377\377\377\377\377\377\377\357\377'; } >lowest.npy
+files='-q q.npy -k k64.npy -v k.npy -o o.npy --scale 1 --verify'
+run
+holds o.npy 2.76159416 3.76159416
+says '^rounded   key: float64 to float32$' err
+run --mask lowest.npy --json
+holds o.npy 2 3
+[ "$(tr -d ' \n' <out | grep -c '"rounded":\["key","mask"\]')" -eq 1 ] || problem "not rounded: $(cat out)"
+
+# bfloat16, which NumPy writes without a type, in and out: 1.5 and 3.5 are exact, and so are their weights' sums to 2^-8
+{ header '|V2' '1, 1, 1, 2'; printf '\000\077\000\077'; } >qb.npy
+{ header '<V2' '1, 1, 2, 2'; printf '\200\077\000\100\100\100\200\100'; } >kb.npy
+files='-q qb.npy -k kb.npy -v kb.npy -o o.npy --scale 1 --verify'
+run
+says 'd2:bf16' err
+says "'|V2', 'fortran_order': False, 'shape': (1, 1, 1, 2)" o.npy
+checks=$((checks + 1))
+[ "$(tail -c 4 o.npy | od -An -tx1 | tr -d ' \n')" = 31407140 ] || problem "bfloat16: $(tail -c 4 o.npy | od -An -tx1)"
+
+# masks of whole numbers are true where they are not 0; so is one without a dimension
+files='-q q.npy -k k.npy -v k.npy -o o.npy --scale 1 --verify'
+{ header '|u1' '2,'; printf '\000\200'; } >m.npy
+run --mask m.npy
+holds o.npy 3 4
+{ header '<i8' '2,'; printf '\000\000\000\000\001\000\000\000\000\000\000\000\000\000\000\000'; } >m.npy
+run --mask m.npy
+holds o.npy 1 2
+{ header '|b1' ''; printf '\001'; } >m.npy
+run --mask m.npy
+holds o.npy 2.76159416 3.76159416
+{ header '|b1' ''; printf '\000'; } >m.npy
+run --mask m.npy
+holds o.npy 0 0
+for type in '|i1' '|u1' '<i2' '<u2' '<i4' '<u4' '<i8' '<u8'; do
+    { header "$type" '1,'; printf '\001\000\000\000\000\000\000\000' | head -c "${type#??}"; } >l.npy
+    run --kv-lengths l.npy
+    holds o.npy 1 2
+done
+
+# an archive that NumPy made by savez_compressed(q=, key=, v=), by its options' names, by one name, beside an option
+printf '\120\113\003\004\055\000\000\000\010\000\000\000\041\000\107\365\115\276\377\377\377\377\377\377\377\377\005\000'\
+'\024\000\161\056\156\160\171\001\000\020\000\210\000\000\000\000\000\000\000\115\000\000\000\000\000\000\000\233'\
+'\354\027\352\033\020\311\310\120\306\120\255\236\222\132\234\134\244\156\245\240\156\223\146\242\256\243\240\236'\
+'\226\137\124\122\224\230\027\237\137\224\222\012\022\167\113\314\051\116\005\212\027\147\044\026\244\002\371\032'\
+'\206\072\012\020\144\244\251\243\120\253\100\006\340\142\140\140\260\007\141\000\120\113\003\004\055\000\000\000'\
+'\010\000\000\000\041\000\123\041\320\103\377\377\377\377\377\377\377\377\007\000\024\000\153\145\171\056\156\160'\
+'\171\001\000\020\000\220\000\000\000\000\000\000\000\126\000\000\000\000\000\000\000\233\354\027\352\033\020\311'\
+'\310\120\306\120\255\236\222\132\234\134\244\156\245\240\156\223\146\242\256\243\240\236\226\137\124\122\224\230'\
+'\027\237\137\224\222\012\022\167\113\314\051\116\005\212\027\147\044\026\244\002\371\032\206\072\012\100\144\004'\
+'\104\232\072\012\265\012\144\000\056\006\206\006\173\006\006\006\007\040\002\342\006\007\000\120\113\003\004\055'\
+'\000\000\000\010\000\000\000\041\000\123\041\320\103\377\377\377\377\377\377\377\377\005\000\024\000\166\056\156'\
+'\160\171\001\000\020\000\220\000\000\000\000\000\000\000\126\000\000\000\000\000\000\000\233\354\027\352\033\020'\
+'\311\310\120\306\120\255\236\222\132\234\134\244\156\245\240\156\223\146\242\256\243\240\236\226\137\124\122\224'\
+'\230\027\237\137\224\222\012\022\167\113\314\051\116\005\212\027\147\044\026\244\002\371\032\206\072\012\100\144'\
+'\004\104\232\072\012\265\012\144\000\056\006\206\006\173\006\006\006\007\040\002\342\006\007\000\120\113\001\002'\
+'\055\003\055\000\000\000\010\000\000\000\041\000\107\365\115\276\115\000\000\000\210\000\000\000\005\000\000\000'\
+'\000\000\000\000\000\000\000\000\200\001\000\000\000\000\161\056\156\160\171\120\113\001\002\055\003\055\000\000'\
+'\000\010\000\000\000\041\000\123\041\320\103\126\000\000\000\220\000\000\000\007\000\000\000\000\000\000\000\000'\
+'\000\000\000\200\001\204\000\000\000\153\145\171\056\156\160\171\120\113\001\002\055\003\055\000\000\000\010\000'\
+'\000\000\041\000\123\041\320\103\126\000\000\000\220\000\000\000\005\000\000\000\000\000\000\000\000\000\000\000'\
+'\200\001\023\001\000\000\166\056\156\160\171\120\113\005\006\000\000\000\000\003\000\003\000\233\000\000\000\240'\
+'\001\000\000\000\000' >three.npz
+files='--npz three.npz -o o.npy --scale 1 --verify'
+run
+holds o.npy 2.76159416 3.76159416
+files='-q three.npz:q -k three.npz:key.npy -v k.npy -o o.npy --scale 1 --verify'
+run
+holds o.npy 2.76159416 3.76159416
+ok run --npz three.npz -v k64.npy -o o.npy --scale 1 --verify
+holds o.npy 2.76159416 3.76159416
+says 'rounded   value' err
+refused 4 'three.npz: cannot be read as query: it is an archive: expected FILE.npz:NAME, one of q, key, v' \
+    run -q three.npz -k k.npy -v k.npy --verify
+refused 4 'three.npz:k: cannot be read as key: it is an archive without k' run -q q.npy -k three.npz:k -v k.npy --verify
+sed 's/key.npy/kez.npy/g' three.npz >other.npz
+refused 4 'other.npz: its array kez has the name of no input: expected q, k, v or these: .*past-key' run --npz other.npz
+sed '0,/key.npy/s//q11.npy/' three.npz >other.npz
+refused 4 'other.npz:key: cannot be read as key: its local header and the directory of the archive differ' \
+    run --npz other.npz --verify
+
+# standard input, as a file of its own position too
+ok run -q - -k k.npy -v k.npy --scale 1 -o o.npy <q.npy
+holds o.npy 2.76159416 3.76159416
+{ printf xyz; cat k.npy; } >later.npy
+{
+    dd bs=1 count=3 >skipped 2>&1
+    ok run -q q.npy -k - -v k.npy --scale 1 -o o.npy
+} <later.npy
+holds o.npy 2.76159416 3.76159416
+
+# ---- queries, keys and values in one file: [batch, length, 3, heads, dim] ----
+
+{ header '<f4' '1, 2, 3, 1, 2'
+    # shellcheck disable=SC2059
+    printf "$half$half$one$two$one$two$half$half$three$four$three$four"; } >qkv.npy
+ok run --qkv qkv.npy --scale 1 --verify -o o.npy
+holds o.npy 2.76159416 3.76159416 2.76159416 3.76159416
+says "'shape': (1, 2, 1, 2)" o.npy
+ok run --qkv qkv.npy --scale 1 --verify --causal top-left -o o.npy --present-key pk.npy
+holds o.npy 1 2 2.76159416 3.76159416
+holds pk.npy 1 2 3 4
+{ header '<f4' '1, 0, 3, 1, 2'; } >qkv.npy
+ok run --qkv qkv.npy --verify -o o.npy
+
 # ---- made-up arrays ----
 
 ok run --random b2h4g2q9k13d8v5:f32:window=4,2@top-left:mask=add:lengths:softcap=5 --verify -o a.npy --lse lse.npy
@@ -315,6 +424,11 @@ files='-q q1.npy -k pool.npy -v pool.npy -o o.npy --scale 1 --verify'
 run --block-table table.npy
 holds o.npy 2.76159416 3.76159416
 says ':paged=1x3' err
+cp o.npy narrow.npy
+{ header '<i8' '1, 2'; printf '\002\000\000\000\000\000\000\000\001\000\000\000\000\000\000\000'; } >table64.npy
+run --block-table table64.npy
+checks=$((checks + 1))
+cmp o.npy narrow.npy || problem 'a block table of int64 gives another result'
 run --block-table table.npy --layout bshd --causal bottom-right
 holds o.npy 2.76159416 3.76159416
 run --block-table beyond.npy --kv-len 1

@@ -167,9 +167,15 @@ query 'more elements than any memory' many.npy
 zeros claim.npy '<f4' '1, 4, 1000000000, 8' 640
 query 'truncated: 640 bytes of data, expected 128000000000' claim.npy
 zeros object.npy '|O' '1, 4, 5, 8' 1280
-query "'|O': expected float16 or float32" object.npy
-zeros double.npy '<f8' '1, 4, 5, 8' 1280
-query "'<f8': expected float16 or float32" double.npy
+query "'|O': expected float16, bfloat16, float32 or float64" object.npy
+zeros complex.npy '<c8' '1, 4, 5, 8' 1280
+query "'<c8': expected float16, bfloat16, float32 or float64" complex.npy
+zeros whole.npy '<i4' '1, 4, 5, 8' 640
+query "'<i4': expected float16" whole.npy
+{ header '<f8' '1,'; printf '\000\000\000\000\000\000\360\177'; } >infinite.npy
+query 'query is float32 \[1\]: expected 4 dimensions' infinite.npy
+{ header '<f8' '1,'; printf '\000\000\000\000\000\000\020\110'; } >beyond.npy
+query 'its element 0 is [0-9.e+]*: expected what float32 has' beyond.npy
 zeros flat.npy '<f4' '20, 32' 2560
 query 'query is float32 \[20, 32\]: expected 4 dimensions' flat.npy
 zeros deep.npy '<f4' '1, 1, 4, 5, 8' 640
@@ -201,7 +207,7 @@ refused 2 'expected --q-heads and --kv-heads' run -q q3.npy -k k33.npy -v k33.np
 refused 4 'multiple of --q-heads (6)' run -q q3.npy -k k33.npy -v k33.npy -o o.npy --q-heads 6 --kv-heads 2
 refused 4 'expected 3 dimensions, as query' run -q q3.npy -k k.npy -v v.npy -o o.npy --q-heads 4 --kv-heads 2
 
-for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0 ''; do
+for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0; do
     rm -f m.npy
     zeros m.npy '|b1' "$shape," 0
     case $shape in
@@ -210,12 +216,29 @@ for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0 ''; do
     6,7) zeros m.npy '|b1' '6, 7' 42 ;;
     3,1,7) zeros m.npy '|b1' '3, 1, 7' 21 ;;
     2,1,1,1) zeros m.npy '|b1' '2, 1, 1, 1' 2 ;;
-    '') zeros m.npy '|b1' '' 1 ;;
     esac
     bad 4 'm.npy: mask is bool .*expected what broadcasts over \[1, 4, 5, 7\]' --mask m.npy
 done
-zeros m.npy '|u1' '7,' 7
-bad 4 'expected bool, float16 or float32' --mask m.npy
+zeros m.npy '|O' '7,' 56
+bad 4 'expected bool, int8, .*, uint64, float16, bfloat16, float32 or float64' --mask m.npy
+
+# ---- several arrays in a file, and standard input ----
+
+zeros qkv.npy '<f4' '1, 5, 3, 4, 8' 1920
+zeros two.npy '<f4' '1, 5, 2, 4, 8' 1280
+refused 4 'two.npy: is float32 \[1, 5, 2, 4, 8\]: expected \[batch, length, 3, heads, dim\]' run --qkv two.npy -o o.npy
+refused 4 'q.npy: is float32 \[1, 4, 5, 8\]: expected \[batch' run --qkv q.npy -o o.npy
+refused 2 'qkv and --key are given: expected one' run --qkv qkv.npy -k k.npy -o o.npy
+refused 2 'layout is given with --qkv' run --qkv qkv.npy -o o.npy --layout bhsd
+refused 2 'block-table is given with --qkv' run --qkv qkv.npy -o o.npy --block-table t.npy
+refused 2 'random excludes -q' run --qkv qkv.npy --random b1h1q1k1d1:f32
+refused 2 'npz is q.npy: expected a file whose name ends in .npz' run --npz q.npy -o o.npy
+refused 4 'none.npz: cannot be read as an archive: No such file' run --npz none.npz -o o.npy
+cp q.npy q.npz
+refused 4 'q.npz: cannot be read as an archive: it is no zip archive' run --npz q.npz -o o.npy
+refused 4 'q.npz:q: cannot be read as query: it is no zip archive' run -q q.npz:q -k k.npy -v v.npy -o o.npy
+refused 2 'query and --mask are -: expected one input from standard input' run -q - -k k.npy -v v.npy --mask - -o o.npy
+query '^clattn run: -: cannot be read as query: it does not begin as a .npy file' - </dev/null
 bad 2 'mask-pad is given without --mask' --mask-pad
 bad 2 'mask-pad is given without --mask' --mask-pad --kv-lengths l.npy
 
@@ -294,8 +317,12 @@ bad 4 'block_table\[0, 0\] is -1: expected 0 to 0' --block-table t.npy --kv-len 
 bad 4 'kv_lengths\[0\] is 15: expected 0 to 14, the keys of its blocks' --block-table t.npy --kv-lengths l.npy
 zeros t.npy '<i4' '2, 2' 16
 bad 4 't.npy: block_table is int32 \[2, 2\]: expected \[1, blocks\]' --block-table t.npy
-zeros t.npy '<i8' '1, 2' 16
-bad 4 'expected int32' --block-table t.npy
+{ header '<i8' '1, 2'; printf '\000\000\000\000\001\000\000\000\000\000\000\000\000\000\000\000'; } >t.npy
+bad 4 'block_table\[0, 0\] is 4294967296: expected 0 to 0, a block of key' --block-table t.npy
+{ header '<i8' '1, 2'; printf '\000\000\000\000\000\000\000\000\000\000\000\000\001\000\000\000'; } >t.npy
+bad 4 'its element 1 is 4294967296: expected what int32 has' --block-table t.npy --kv-len 3
+zeros t.npy '<f4' '1, 2' 8
+bad 4 'expected int8, int16, int32, int64, uint8, uint16, uint32 or uint64' --block-table t.npy
 { header '<i8' '1,'; printf '\377\377\377\377\377\377\377\377'; } >l.npy
 bad 4 'kv_lengths\[0\] is -1: expected 0 or more' --kv-lengths l.npy --circular
 
@@ -311,7 +338,8 @@ past 'k16.npy: past_key is float16 .*expected float32, as key' k16.npy v.npy
 past 'k.npy: past_value is .*expected \[1, 2, length, 6\]' k.npy k.npy
 past 'v8.npy: past_value is .*expected the length 7, as past_key' k.npy v8.npy
 past 'absent.npy: cannot be read as past_key' absent.npy v.npy
-refused 1 'none/p.npy: cannot be written: its folder none: No such' run -q q.npy -k k.npy -v v.npy --present-key none/p.npy
+refused 1 'none/p.npy: cannot be written: its folder none: No such' \
+    run -q q.npy -k k.npy -v v.npy --present-key none/p.npy
 
 { header '<i4' '1,'; printf '\010\000\000\000'; } >l.npy
 bad 4 'kv_lengths\[0\] is 8: expected 0 to 7' --kv-lengths l.npy
@@ -320,7 +348,7 @@ bad 4 'kv_lengths\[0\] is -1: expected 0 or more' --kv-lengths l.npy
 zeros l.npy '<i4' '2,' 8
 bad 4 'kv_lengths is int32 \[2\]: expected the shape \[1\]' --kv-lengths l.npy
 zeros l.npy '<f4' '1,' 4
-bad 4 'expected int32 or int64' --kv-lengths l.npy
+bad 4 'expected int8, int16, int32, int64,' --kv-lengths l.npy
 
 # ---- outputs that cannot be, and no device ----
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The report of an earlier `clattn bench --json`, which nobody has checked, against this one. */
 #include "bench/bench.h"
+#include "shared/input.h"
 #include <errno.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ static enum exit_code check_results(const char *path, const json_t *results)
 enum exit_code baseline_read(const char *path, json_t **baseline)
 {
     json_error_t error;
-    FILE *file = fopen(path, "r");
+    FILE *file = input_stream(path);
     if (file == NULL || (ungetc(getc(file), file) == EOF && ferror(file))) {
         enum exit_code code = fail(EXIT_BAD_FILE, "%s: cannot be read as a baseline: %s", path, strerror(errno));
         if (file != NULL)

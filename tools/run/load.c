@@ -60,7 +60,7 @@ static enum exit_code load_cumulative(const struct request *request, struct arra
                                       enum run_option option, clattn_lengths *type)
 {
     const struct array *array = &arrays->array[operand];
-    TRY(arrays_read(arrays, operand, request->values.text[option], NPY_I32 | NPY_I64));
+    TRY(arrays_read(arrays, operand, request->values.text[option], ARRAY_WHOLE));
     if (array->rank != 1 || array->shape[0] == 0)
         return fail(EXIT_BAD_FILE, "%s: expected [batch + 1], where each sequence begins and where the last one ends",
                     shown(request, arrays, operand, option));
@@ -115,7 +115,7 @@ static enum exit_code load_block_table(const struct request *request, struct arr
     clattn_attention_desc *desc = &arrays->desc;
     const struct array *table = &arrays->array[BLOCK_TABLE];
     int64_t most;
-    TRY(arrays_read(arrays, BLOCK_TABLE, request->values.text[RUN_BLOCK_TABLE], NPY_I32));
+    TRY(arrays_read(arrays, BLOCK_TABLE, request->values.text[RUN_BLOCK_TABLE], ARRAY_WHOLE));
     if (table->rank != 2 || table->shape[0] != desc->batch)
         return fail(EXIT_BAD_FILE, "%s: expected [%" PRId64 ", blocks], a row for each batch",
                     shown(request, arrays, BLOCK_TABLE, RUN_BLOCK_TABLE), desc->batch);
@@ -130,8 +130,8 @@ static enum exit_code load_block_table(const struct request *request, struct arr
     return EXIT_DONE;
 }
 
-/* Every block that a batch has keys in is one of the pool. */
-static enum exit_code check_block_table(const struct request *request, const struct arrays *arrays)
+/* Every block that a batch has keys in is one of the pool. The table becomes int32. */
+static enum exit_code check_block_table(const struct request *request, struct arrays *arrays)
 {
     const clattn_attention_desc *desc = &arrays->desc;
     for (int64_t b = 0; b < desc->batch; b++) {
@@ -146,7 +146,7 @@ static enum exit_code check_block_table(const struct request *request, const str
                             request->values.text[RUN_BLOCK_TABLE], b, i, block, desc->num_blocks - 1);
         }
     }
-    return EXIT_DONE;
+    return arrays_narrow(arrays, BLOCK_TABLE, request->values.text[RUN_BLOCK_TABLE]);
 }
 
 /* The lengths of the descriptor, from those of query and key and from what divides them. */
@@ -175,7 +175,7 @@ static enum exit_code load_past(const struct request *request, struct arrays *ar
     enum operand what = operand == PAST_KEY ? KEY : VALUE;
     enum run_option option = operand == PAST_KEY ? RUN_PAST_KEY : RUN_PAST_VALUE;
     const int64_t *shape = past->shape;
-    TRY(arrays_read(arrays, operand, request->values.text[option], NPY_F32 | NPY_F16));
+    TRY(arrays_read(arrays, operand, request->values.text[option], ARRAY_NUMBERS));
     if (past->rank != 4 || shape[0] != extent[0] || shape[1] != extent[1] || shape[3] != extent[3])
         return fail(EXIT_BAD_FILE,
                     "%s: expected [%" PRId64 ", %" PRId64 ", length, %" PRId64 "] ([batch, heads, length, dim]), as %s",
@@ -208,8 +208,11 @@ static enum exit_code load_tensors(const struct request *request, struct arrays 
     static const enum run_option options[] = {RUN_QUERY, RUN_KEY, RUN_VALUE};
     clattn_attention_desc *desc = &arrays->desc;
     int64_t extent[3][4];
+    if (requested(request, RUN_QKV))
+        TRY(arrays_read_packed(arrays, request->values.text[RUN_QKV]));
     for (enum operand operand = QUERY; operand <= VALUE; operand++) {
-        TRY(arrays_read(arrays, operand, request->values.text[options[operand]], NPY_F32 | NPY_F16));
+        if (!requested(request, RUN_QKV))
+            TRY(arrays_read(arrays, operand, request->values.text[options[operand]], ARRAY_NUMBERS));
         TRY(read_extents(request, arrays, operand, options[operand],
                          operand == QUERY ? request->q_heads : request->kv_heads, extent[operand]));
     }
@@ -236,9 +239,7 @@ static enum exit_code load_tensors(const struct request *request, struct arrays 
     desc->value_dim = value[3];
     TRY(set_lengths(request, arrays, query[2], key));
     arrays->output_type = arrays->array[QUERY].file_type;
-    clattn_dtype dtype = request->dtype_given             ? request->dtype
-                         : arrays->output_type == NPY_F16 ? CLATTN_F16
-                                                          : CLATTN_F32;
+    clattn_dtype dtype = request->dtype_given ? request->dtype : arrays_dtype(arrays->output_type);
     desc->query.dtype = desc->key.dtype = desc->value.dtype = desc->output.dtype = dtype;
     for (enum operand operand = QUERY; operand <= VALUE; operand++)
         TRY(arrays_convert(arrays, operand));
@@ -249,9 +250,9 @@ static enum exit_code load_mask(const struct request *request, struct arrays *ar
 {
     clattn_attention_desc *desc = &arrays->desc;
     struct array *mask = &arrays->array[MASK];
-    TRY(arrays_read(arrays, MASK, request->values.text[RUN_MASK], NPY_BOOL | NPY_F32 | NPY_F16));
+    TRY(arrays_read(arrays, MASK, request->values.text[RUN_MASK], ARRAY_MASK));
     const int64_t full[4] = {desc->batch, desc->q_heads, desc->q_len, desc->kv_len};
-    bool fits = mask->rank >= 1;
+    bool fits = true;
     for (int i = 0; i < 4; i++) {
         int from = i - (4 - mask->rank); /* shapes are aligned at their ends */
         int64_t extent = from < 0 ? 1 : mask->shape[from];
@@ -265,7 +266,7 @@ static enum exit_code load_mask(const struct request *request, struct arrays *ar
                     "] ([batch, heads, queries, keys])",
                     shown(request, arrays, MASK, RUN_MASK), full[0], full[1], full[2], full[3]);
     desc->mask_kind = mask->file_type == NPY_BOOL ? CLATTN_MASK_BOOL : CLATTN_MASK_ADDITIVE;
-    desc->mask.dtype = mask->file_type == NPY_BOOL ? CLATTN_BOOL : mask->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32;
+    desc->mask.dtype = mask->file_type == NPY_BOOL ? CLATTN_BOOL : arrays_dtype(mask->file_type);
     bool lengths = requested(request, RUN_KV_LENGTHS) || desc->kv_lengths != CLATTN_LENGTHS_NONE ||
                    desc->kv_cu_lengths != CLATTN_LENGTHS_NONE;
     if (!lengths && arrays_covered(desc) < desc->kv_len)
@@ -283,7 +284,7 @@ static enum exit_code load_lengths(const struct request *request, struct arrays 
     clattn_attention_desc *desc = &arrays->desc;
     struct array *lengths = &arrays->array[KV_LENGTHS];
     const char *path = request->values.text[RUN_KV_LENGTHS];
-    TRY(arrays_read(arrays, KV_LENGTHS, path, NPY_I32 | NPY_I64));
+    TRY(arrays_read(arrays, KV_LENGTHS, path, ARRAY_WHOLE));
     if (lengths->rank != 1 || lengths->shape[0] != desc->batch)
         return fail(EXIT_BAD_FILE, "%s: expected the shape [%" PRId64 "], a length for each batch",
                     shown(request, arrays, KV_LENGTHS, RUN_KV_LENGTHS), desc->batch);
@@ -327,7 +328,7 @@ static enum exit_code load_head_values(const struct request *request, struct arr
     clattn_attention_desc *desc = &arrays->desc;
     const struct array *array = &arrays->array[operand];
     bool table = operand == RELATIVE_BIAS;
-    TRY(arrays_read(arrays, operand, request->values.text[option], NPY_F32 | NPY_F16));
+    TRY(arrays_read(arrays, operand, request->values.text[option], ARRAY_NUMBERS));
     if (array->rank != (table ? 2 : 1) || array->shape[0] != desc->q_heads ||
         (table && (array->shape[1] < 3 || array->shape[1] % 2 == 0)))
         return fail(EXIT_BAD_FILE, "%s: expected [%" PRId64 "%s", shown(request, arrays, operand, option),

@@ -4,12 +4,28 @@
 #include "shared/json.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+
+/* The inputs that were float64, with commas between them. */
+static void list_rounded(const struct arrays *arrays, char *text, size_t size)
+{
+    *text = '\0';
+    for (enum operand operand = QUERY; operand < NUM_ARRAYS; operand++) {
+        size_t length = strlen(text);
+        if (arrays->array[operand].rounded)
+            snprintf(text + length, size - length, "%s%s", length > 0 ? ", " : "", operand_names[operand]);
+    }
+}
 
 void run_summary(const struct request *request, const struct arrays *arrays, const struct report *report)
 {
     note("problem   %s", clattn_plan_problem(report->plan));
     note("kernel    %s", clattn_plan_name(report->plan));
     note("device    %s, driver %s", report->device.name, report->device.driver);
+    char rounded[256];
+    list_rounded(arrays, rounded, sizeof rounded);
+    if (*rounded != '\0')
+        note("rounded   %s: float64 to float32", rounded);
     if (report->verified && report->verification.compared < report->verification.rows)
         note("verified  %s: largest error %.3g, %.1f %% of the bound (%" PRId64 " of %" PRId64 " rows)",
              report->verification.passed ? "yes" : "NO", report->verification.error, 100 * report->verification.share,
@@ -60,6 +76,11 @@ enum exit_code run_json(const struct arrays *arrays, const struct report *report
     json_object_set_new(object, "driver", json_text(report->device.driver));
     json_object_set_new(object, "dtype", json_text(clattn_dtype_string(arrays->desc.query.dtype)));
     json_object_set_new(object, "shapes", shapes(arrays));
+    json_t *rounded = json_array();
+    for (enum operand operand = QUERY; operand < NUM_ARRAYS; operand++)
+        if (arrays->array[operand].rounded)
+            json_array_append_new(rounded, json_text(operand_names[operand]));
+    json_object_set_new(object, "rounded", rounded);
     json_object_set_new(object, "verified", report->verified ? json_boolean(report->verification.passed) : json_null());
     json_object_set_new(object, "error", json_number(report->verification.error, report->verified));
     json_object_set_new(object, "share", json_number(report->verification.share, report->verified));

@@ -15,10 +15,13 @@
 #define EXPECTED_ALIGNMENT "expected top-left, bottom-right or the position of the first query among the keys"
 
 const struct poptOption run_options[] = {
-    TEXT_OPTION('q', "query", RUN_QUERY, "queries, a .npy file of float32 or float16", "FILE"),
+    TEXT_OPTION('q', "query", RUN_QUERY, "queries: FILE.npy of floats, FILE.npz:NAME, or - for standard input", "FILE"),
     TEXT_OPTION('k', "key", RUN_KEY, "keys", "FILE"),
     TEXT_OPTION('v', "value", RUN_VALUE, "values", "FILE"),
-    TEXT_OPTION('o', "output", RUN_OUTPUT, "where the result goes, in the query's type and form", "FILE"),
+    TEXT_OPTION('\0', "qkv", RUN_QKV, "all three, [batch, length, 3, heads, dim]", "FILE"),
+    TEXT_OPTION('\0', "npz", RUN_NPZ, "every array that it has, by the names of these options", "FILE"),
+    TEXT_OPTION('o', "output", RUN_OUTPUT, "where the result goes, in the query's type and form; - for standard output",
+                "FILE"),
     TEXT_OPTION('\0', "past-key", RUN_PAST_KEY, "keys before those of -k, [batch, heads, length, dim]", "FILE"),
     TEXT_OPTION('\0', "past-value", RUN_PAST_VALUE, "values before those of -v", "FILE"),
     TEXT_OPTION('\0', "present-key", RUN_PRESENT_KEY, "where all keys go, [batch, heads, length, dim]", "FILE"),
@@ -33,13 +36,13 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "causal", RUN_CAUSAL, "a query sees no later key", "ALIGN"),
     TEXT_OPTION('\0', "window", RUN_WINDOW, "keys seen before and after a query's position, -1 for all", "L,R"),
     TEXT_OPTION('\0', "align", RUN_ALIGN, "where the first query stands, for what needs it", "ALIGN"),
-    TEXT_OPTION('\0', "mask", RUN_MASK, "bool (true is seen) or float (added), broadcast from the right", "FILE"),
-    FLAG_OPTION("mask-pad", RUN_MASK_PAD, "a mask may cover fewer keys than there are: the others are excluded"),
-    TEXT_OPTION('\0', "kv-lengths", RUN_KV_LENGTHS, "keys of each batch, int32 or int64", "FILE"),
-    TEXT_OPTION('\0', "q-cu-lengths", RUN_Q_CU_LENGTHS, "packed queries: where each sequence begins, int32 or int64",
+    TEXT_OPTION('\0', "mask", RUN_MASK, "bool or integers (true is seen) or float (added), broadcast from the right",
                 "FILE"),
+    FLAG_OPTION("mask-pad", RUN_MASK_PAD, "a mask may cover fewer keys than there are: the others are excluded"),
+    TEXT_OPTION('\0', "kv-lengths", RUN_KV_LENGTHS, "keys of each batch", "FILE"),
+    TEXT_OPTION('\0', "q-cu-lengths", RUN_Q_CU_LENGTHS, "packed queries: where each sequence begins", "FILE"),
     TEXT_OPTION('\0', "kv-cu-lengths", RUN_KV_CU_LENGTHS, "the same for keys and values", "FILE"),
-    TEXT_OPTION('\0', "block-table", RUN_BLOCK_TABLE, "paged keys: blocks of each batch in the pool, int32", "FILE"),
+    TEXT_OPTION('\0', "block-table", RUN_BLOCK_TABLE, "paged keys: blocks of each batch in the pool", "FILE"),
     TEXT_OPTION('\0', "kv-len", RUN_KV_LEN, "keys of a batch that is paged (default all of its blocks)", "N"),
     FLAG_OPTION("circular", RUN_CIRCULAR, "keys and values are caches that --kv-lengths have been written to"),
     TEXT_OPTION('\0', "sinks", RUN_SINKS, "logits that join the softmax, one a query head", "FILE"),
@@ -94,7 +97,8 @@ static enum exit_code check_combinations(const struct request *request)
     if (request->made_up && files)
         return fail(EXIT_USAGE, "--random excludes -q, -k and -v");
     if (!request->made_up && !all_files)
-        return fail(EXIT_USAGE, "expected -q, -k and -v with a file each, or --random; see clattn run --help");
+        return fail(EXIT_USAGE,
+                    "expected -q, -k and -v with a file each, --qkv, --npz, or --random; see clattn run --help");
     if (requested(request, RUN_SEED) && !request->made_up)
         return fail(EXIT_USAGE, "--seed is given without --random");
     bool wanted = request->made_up || requested(request, RUN_VERIFY) || requested(request, RUN_TIME) ||
@@ -292,6 +296,12 @@ static enum exit_code read_types(struct request *request)
                                  request->dtype != desc->value.dtype || request->dtype != desc->output.dtype))
             return contradicts_problem(request, RUN_DTYPE, "--dtype");
     }
+    if (requested(request, RUN_QKV)) {
+        if (requested(request, RUN_LAYOUT) || requested(request, RUN_BLOCK_TABLE))
+            return fail(EXIT_USAGE, "--%s is given with --qkv, which is [batch, length, 3, heads, dim]",
+                        requested(request, RUN_LAYOUT) ? "layout" : "block-table");
+        request->form = FORM_BSHD;
+    }
     if (requested(request, RUN_LAYOUT)) {
         int layout;
         TRY(parse_name("--layout", request->values.text[RUN_LAYOUT], layouts, &layout));
@@ -318,6 +328,7 @@ static enum exit_code read_kernel(struct request *request)
 enum exit_code run_request(struct request *request)
 {
     request->made_up = requested(request, RUN_RANDOM);
+    TRY(run_inputs(request));
     TRY(check_combinations(request));
     TRY(read_problem(request));
     TRY(read_heads(request));

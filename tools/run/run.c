@@ -141,12 +141,15 @@ static enum exit_code run_main(const struct command *command, int argc, const ch
 
 const struct command run_command = {
     .name = "run",
-    .summary = "compute attention, softmax(scale Q K^T) V, on arrays from .npy files or on made-up ones",
+    .summary = "compute attention, softmax(scale Q K^T) V, on arrays from .npy and .npz files or on made-up ones",
     .details =
         "Arrays are [batch, heads, length, dim], or with --layout bshd [batch, length, heads, dim]; with --q-heads "
         "and\n"
         "--kv-heads also [batch, length, heads * dim]. The number of query heads is a multiple of the key's. The\n"
-        "computation is in the query's type, or --dtype's, and keys and values are converted to it.\n"
+        "computation is in the query's type, or --dtype's, and keys and values are converted to it. float64 is "
+        "rounded\n"
+        "to float32. An input is FILE.npy, FILE.npz:NAME, or - for standard input; --npz takes every array of a file\n"
+        "as the input of its name, such as query or q, past_key, mask.\n"
         "\n"
         "With --past-key and --past-value the keys are the past, then those of -k: offsets, masks and lengths count\n"
         "both. Past and present are [batch, heads, length, dim] in every layout.\n"
@@ -170,6 +173,7 @@ const struct command run_command = {
                 "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy --causal bottom-right --mask mask.npy --verify\n"
                 "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy --past-key pk.npy --past-value pv.npy \\\n"
                 "    --present-key pk2.npy --present-value pv2.npy --causal bottom-right\n"
+                "  clattn run --npz inputs.npz -o out.npy\n"
                 "  clattn run --random b1h8q512k512d64:f32:causal --verify --time\n",
     .options = run_options,
     .run = run_main,

@@ -13,6 +13,8 @@ enum run_option {
     RUN_QUERY = OPTION_HELP + 1,
     RUN_KEY,
     RUN_VALUE,
+    RUN_QKV,
+    RUN_NPZ,
     RUN_OUTPUT,
     RUN_PAST_KEY,
     RUN_PAST_VALUE,
@@ -84,6 +86,12 @@ static inline bool requested(const struct request *request, enum run_option opti
 {
     return request->values.text[option] != NULL;
 }
+
+/*
+ * Before all else: the arrays of --npz become the values of their options, as FILE.npz:NAME, and so does --qkv for
+ * each of the three that it holds.
+ */
+enum exit_code run_inputs(struct request *request);
 
 /* From values to all the rest; what contradicts itself is EXIT_USAGE. */
 enum exit_code run_request(struct request *request);

@@ -180,7 +180,12 @@ static clattn_dtype dtype_of(const struct arrays *arrays, enum operand operand)
     }
 }
 
-/* No .npy file holds bf16; f32 does without loss. */
+clattn_dtype arrays_dtype(enum npy_type type)
+{
+    return type == NPY_F16 ? CLATTN_F16 : type == NPY_BF16 ? CLATTN_BF16 : CLATTN_F32;
+}
+
+/* What is made up in bf16 goes into files of f32, without loss: NumPy by itself has no bf16. */
 static enum npy_type file_type_of(const struct arrays *arrays, enum operand operand)
 {
     if (operand == OUTPUT)
@@ -322,13 +327,41 @@ enum exit_code arrays_fill(struct arrays *arrays, uint64_t seed)
     return EXIT_DONE;
 }
 
-enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, unsigned types)
+/* The type that the data of a file gets in memory. */
+static enum npy_type type_in_memory(enum npy_type type, enum array_kind kind)
+{
+    if (type == NPY_F64)
+        return NPY_F32;
+    if ((type & NPY_INTEGERS) == 0)
+        return type;
+    if (kind == ARRAY_MASK)
+        return NPY_BOOL;
+    return (type & (NPY_I64 | NPY_U64 | NPY_U32)) != 0 ? NPY_I64 : NPY_I32;
+}
+
+/* Reads a file of `kind`; its type is then the one in memory. */
+static enum exit_code read_file(enum operand operand, const char *path, enum array_kind kind, struct npy *file,
+                                bool *rounded)
+{
+    static const unsigned types[] = {[ARRAY_NUMBERS] = NPY_FLOATS,
+                                     [ARRAY_MASK] = NPY_BOOL | NPY_INTEGERS | NPY_FLOATS,
+                                     [ARRAY_WHOLE] = NPY_INTEGERS};
+    char message[NPY_MESSAGE];
+    bool good = npy_read(path, types[kind], file, message);
+    *rounded = good && file->type == NPY_F64;
+    if (good && !npy_convert(file, type_in_memory(file->type, kind), kind == ARRAY_MASK, message)) {
+        npy_free(file);
+        good = false;
+    }
+    return good ? EXIT_DONE
+                : fail(EXIT_BAD_FILE, "%s: cannot be read as %s: %s", path, operand_names[operand], message);
+}
+
+enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, enum array_kind kind)
 {
     struct array *array = &arrays->array[operand];
     struct npy file;
-    char message[NPY_MESSAGE];
-    if (!npy_read(path, types, &file, message))
-        return fail(EXIT_BAD_FILE, "%s: cannot be read as %s: %s", path, operand_names[operand], message);
+    TRY(read_file(operand, path, kind, &file, &array->rounded));
     if (file.rank > 4) {
         npy_free(&file);
         return fail(EXIT_BAD_FILE, "%s: %s has %d dimensions: expected at most 4", path, operand_names[operand],
@@ -339,6 +372,52 @@ enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const ch
     memcpy(array->shape, file.shape, sizeof array->shape);
     array->bytes = (size_t)file.count * npy_type_size(file.type);
     array->data = file.data;
+    return EXIT_DONE;
+}
+
+/* Query, key and value out of the rows of a packed file, each of which has one of theirs after the other. */
+static enum exit_code unpack(struct arrays *arrays, const struct npy *file, bool rounded)
+{
+    const int64_t *shape = file->shape;
+    size_t bytes = (size_t)file->count * npy_type_size(file->type) / 3;
+    size_t rows = (size_t)(shape[0] * shape[1]), row = rows > 0 ? bytes / rows : 0;
+    for (enum operand operand = QUERY; operand <= VALUE; operand++) {
+        struct array *array = &arrays->array[operand];
+        *array = (struct array){
+            .file_type = file->type, .rounded = rounded, .rank = 4, .shape = {shape[0], shape[1], shape[3], shape[4]}};
+        array->bytes = bytes;
+        TRY(arrays_allocate(arrays, operand));
+        for (size_t i = 0; i < rows; i++)
+            memcpy((char *)array->data + i * row, (const char *)file->data + (3 * i + operand) * row, row);
+    }
+    return EXIT_DONE;
+}
+
+enum exit_code arrays_read_packed(struct arrays *arrays, const char *path)
+{
+    struct npy file;
+    char shape[128];
+    bool rounded;
+    TRY(read_file(QUERY, path, ARRAY_NUMBERS, &file, &rounded));
+    npy_describe(file.type, file.rank, file.shape, shape, sizeof shape);
+    enum exit_code code = file.rank == 5 && file.shape[2] == 3
+                              ? unpack(arrays, &file, rounded)
+                              : fail(EXIT_BAD_FILE, "%s: is %s: expected [batch, length, 3, heads, dim]", path, shape);
+    npy_free(&file);
+    return code;
+}
+
+enum exit_code arrays_narrow(struct arrays *arrays, enum operand operand, const char *path)
+{
+    struct array *array = &arrays->array[operand];
+    struct npy file = {.type = array->file_type, .data = array->data};
+    char message[NPY_MESSAGE];
+    file.count = (int64_t)(array->bytes / npy_type_size(file.type));
+    if (!npy_convert(&file, NPY_I32, false, message))
+        return fail(EXIT_BAD_FILE, "%s: cannot be taken as %s: %s", path, operand_names[operand], message);
+    array->file_type = file.type;
+    array->data = file.data;
+    array->bytes = (size_t)file.count * npy_type_size(file.type);
     return EXIT_DONE;
 }
 
@@ -375,7 +454,7 @@ enum exit_code arrays_prepend(struct arrays *arrays, enum operand operand, enum 
 enum exit_code arrays_convert(struct arrays *arrays, enum operand operand)
 {
     struct array *array = &arrays->array[operand];
-    clattn_dtype from = array->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32, to = dtype_of(arrays, operand);
+    clattn_dtype from = arrays_dtype(array->file_type), to = dtype_of(arrays, operand);
     if (from == to)
         return EXIT_DONE;
     void *read = array->data;
@@ -416,7 +495,7 @@ int64_t arrays_covered(const clattn_attention_desc *desc)
 enum exit_code arrays_write(const struct arrays *arrays, enum operand operand, const char *path, int descriptor)
 {
     const struct array *array = &arrays->array[operand];
-    clattn_dtype from = dtype_of(arrays, operand), to = array->file_type == NPY_F16 ? CLATTN_F16 : CLATTN_F32;
+    clattn_dtype from = dtype_of(arrays, operand), to = arrays_dtype(array->file_type);
     int64_t count = (int64_t)(array->bytes / clattn_dtype_size(from));
     void *converted = NULL;
     if (from != to) {

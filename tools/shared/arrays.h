@@ -43,8 +43,9 @@ enum array_form {
 };
 
 struct array {
-    enum npy_type file_type;
-    int rank; /* as in the file, like the shape */
+    enum npy_type file_type; /* of what was read, after what arrays_read makes of it; of what is to be written */
+    bool rounded;            /* the file had float64 */
+    int rank;                /* as in the file, like the shape */
     int64_t shape[4];
     size_t bytes; /* of data */
     void *data;   /* malloc'ed; NULL: not there, or not yet */
@@ -54,9 +55,12 @@ struct arrays {
     clattn_attention_desc desc; /* what the arrays are operands of */
     enum array_form form;       /* of query and output */
     enum array_form kv_form;    /* of key and value */
-    enum npy_type output_type;  /* of the output's file: F32 or F16 */
+    enum npy_type output_type;  /* of the output's file: F32, F16 or BF16 */
     struct array array[NUM_ARRAYS];
 };
+
+/* In which type a file's floats are computed with: F16 and BF16 in themselves, others in F32. */
+clattn_dtype arrays_dtype(enum npy_type type);
 
 /* Whether the descriptor has such an operand. */
 bool arrays_has(const struct arrays *arrays, enum operand operand);
@@ -79,11 +83,27 @@ enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint6
 /* Makes up every input that has no data, and allocates every output. */
 enum exit_code arrays_fill(struct arrays *arrays, uint64_t seed);
 
+/* What an operand's file may be made of. */
+enum array_kind {
+    ARRAY_NUMBERS, /* any float; float64 is rounded to float32 */
+    ARRAY_MASK,    /* the same, or booleans; whole numbers become booleans, true where they are not 0 */
+    ARRAY_WHOLE    /* any whole numbers; they become int64 where int32 may be too small, and int32 otherwise */
+};
+
 /*
- * Reads an operand's file, an array of one of `types` (bits of enum npy_type) with at most four dimensions; all else is
- * EXIT_BAD_FILE. File type, shape and data are then as the file has them.
+ * Reads an operand's file, an array with at most four dimensions; all else is EXIT_BAD_FILE. File type, shape and data
+ * are then what the kind makes of it.
  */
-enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, unsigned types);
+enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const char *path, enum array_kind kind);
+
+/*
+ * Reads query, key and value from one file, [batch, length, 3, heads, dim], as three arrays [batch, length, heads,
+ * dim].
+ */
+enum exit_code arrays_read_packed(struct arrays *arrays, const char *path);
+
+/* Whole numbers that were read become int32. EXIT_BAD_FILE where one is beyond that. */
+enum exit_code arrays_narrow(struct arrays *arrays, enum operand operand, const char *path);
 
 /*
  * Key or value, being read, becomes [batch, heads, length, dim] whatever its form, with the rows of `past`, where that

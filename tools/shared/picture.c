@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pixels, and PNG files by libpng's simplified interface, which checks what it reads. */
 #include "shared/picture.h"
+#include "shared/input.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <png.h>
@@ -51,7 +52,7 @@ enum exit_code picture_read(const char *path, struct picture *picture)
 {
     png_image image = {.version = PNG_IMAGE_VERSION};
     *picture = (struct picture){0};
-    FILE *file = fopen(path, "rbe");
+    FILE *file = input_stream(path);
     if (file == NULL)
         return fail(EXIT_BAD_FILE, "%s: cannot be read: %s", path, strerror(errno));
     enum exit_code code;
