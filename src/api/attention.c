@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attention, and scores, which share its descriptor and arguments: validate, choose, run. */
 #include "api/entry.h"
+#include "problem/primitive.h"
 #include "util/error.h"
 
 const char *clattn_attention_variant(size_t index)
 {
     return index < cla_attention_registry.count ? cla_attention_registry.variants[index]->name : NULL;
+}
+
+size_t clattn_attention_desc_format(const clattn_attention_desc *desc, char *text, size_t size)
+{
+    struct cla_problem problem;
+    if (cla_problem_from_attention(desc, &problem, NULL) == CLATTN_SUCCESS)
+        return cla_problem_string(&problem, text, size);
+    if (size > 0)
+        text[0] = 0;
+    return 0;
 }
 
 clattn_status clattn_attention_plan_create(clattn_context *context, const clattn_attention_desc *desc,
@@ -26,15 +37,15 @@ clattn_status clattn_scores_plan_create(clattn_context *context, const clattn_at
     return cla_choose(context, &problem, &cla_scores_registry, NULL, plan, error);
 }
 
-static clattn_status run(clattn_plan *plan, enum cla_operation operation, cl_command_queue queue,
+static clattn_status run(clattn_plan *plan, const struct cla_operation *operation, cl_command_queue queue,
                          const clattn_attention_args *args, cl_uint num_events, const cl_event *wait_list,
                          cl_event *event, clattn_error *error)
 {
     clattn_attention_args read;
     CLA_TRY(cla_read_args(plan, operation, args, &read, sizeof read, "clattn_attention_args", error));
-    struct cla_run this_run = {.q_len = read.q_len, .kv_len = read.kv_len};
-    if (plan->problem.alignment == CLATTN_ALIGN_OFFSET)
-        this_run.offset = read.offset;
+    struct cla_run this_run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
+    if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
+        this_run.lengths.offset = read.offset;
     this_run.buffer[CLA_QUERY] = read.query;
     this_run.buffer[CLA_KEY] = read.key;
     this_run.buffer[CLA_VALUE] = read.value;
@@ -44,10 +55,10 @@ static clattn_status run(clattn_plan *plan, enum cla_operation operation, cl_com
     this_run.buffer[CLA_LSE] = read.lse;
     this_run.buffer[CLA_SCORES] = read.scores;
     this_run.workspace = read.workspace;
-    if (plan->problem.q_cu_lengths != CLATTN_LENGTHS_NONE)
-        this_run.q_total = read.q_total;
-    if (plan->problem.kv_cu_lengths != CLATTN_LENGTHS_NONE)
-        this_run.kv_total = read.kv_total;
+    if (plan->problem.semantics.q_cu_lengths != CLATTN_LENGTHS_NONE)
+        this_run.lengths.q_total = read.q_total;
+    if (plan->problem.semantics.kv_cu_lengths != CLATTN_LENGTHS_NONE)
+        this_run.lengths.kv_total = read.kv_total;
     this_run.buffer[CLA_BLOCK_TABLE] = read.block_table;
     this_run.buffer[CLA_Q_CU_LENGTHS] = read.q_cu_lengths;
     this_run.buffer[CLA_KV_CU_LENGTHS] = read.kv_cu_lengths;
@@ -60,11 +71,11 @@ static clattn_status run(clattn_plan *plan, enum cla_operation operation, cl_com
 clattn_status clattn_attention_run(clattn_plan *plan, cl_command_queue queue, const clattn_attention_args *args,
                                    cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
-    return run(plan, CLA_OP_ATTENTION, queue, args, num_events, wait_list, event, error);
+    return run(plan, &cla_attention_operation, queue, args, num_events, wait_list, event, error);
 }
 
 clattn_status clattn_scores_run(clattn_plan *plan, cl_command_queue queue, const clattn_attention_args *args,
                                 cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
-    return run(plan, CLA_OP_SCORES, queue, args, num_events, wait_list, event, error);
+    return run(plan, &cla_scores_operation, queue, args, num_events, wait_list, event, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Append to a key/value cache: validate, choose, run. */
 #include "api/entry.h"
+#include "problem/append.h"
 #include "util/error.h"
 
 clattn_status clattn_append_plan_create(clattn_context *context, const clattn_append_desc *desc, clattn_plan **plan,
@@ -19,8 +20,8 @@ static clattn_status check_position(const struct cla_problem *problem, const cla
     if (args->position < 0)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "position is %lld: expected 0 or more",
                         (long long)args->position);
-    if (problem->kv_storage != CLATTN_STORAGE_CIRCULAR && args->length >= 0 && args->length <= problem->q_len &&
-        args->position > problem->kv_len - args->length)
+    if (problem->semantics.kv_storage != CLATTN_STORAGE_CIRCULAR && args->length >= 0 &&
+        args->length <= problem->q_len && args->position > problem->kv_len - args->length)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "position is %lld and length is %lld: expected a sum of at most the capacity, %lld",
                         (long long)args->position, (long long)args->length, (long long)problem->kv_len);
@@ -31,21 +32,21 @@ clattn_status clattn_append_run(clattn_plan *plan, cl_command_queue queue, const
                                 cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_append_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_APPEND, args, &read, sizeof read, "clattn_append_args", error));
+    CLA_TRY(cla_read_args(plan, &cla_append_operation, args, &read, sizeof read, "clattn_append_args", error));
     const struct cla_problem *problem = &plan->problem;
-    struct cla_run run = {.q_len = read.length, .kv_len = problem->kv_len};
-    if (!problem->tensor[CLA_POSITIONS].present) {
+    struct cla_run run = {.lengths = {.q_len = read.length, .kv_len = problem->kv_len}};
+    if (!problem->tensor[CLA_APPEND_POSITIONS].present) {
         CLA_TRY(check_position(problem, &read, error));
         /* The row is what matters, and an executor may clamp offsets that no tensor can have. */
-        run.offset = problem->kv_storage == CLATTN_STORAGE_CIRCULAR && problem->kv_len > 0
-                         ? read.position % problem->kv_len
-                         : read.position;
+        run.lengths.offset = problem->semantics.kv_storage == CLATTN_STORAGE_CIRCULAR && problem->kv_len > 0
+                                 ? read.position % problem->kv_len
+                                 : read.position;
     }
     run.buffer[CLA_KEY] = read.key;
     run.buffer[CLA_VALUE] = read.value;
     run.buffer[CLA_KEY_CACHE] = read.key_cache;
     run.buffer[CLA_VALUE_CACHE] = read.value_cache;
-    run.buffer[CLA_POSITIONS] = read.positions;
+    run.buffer[CLA_APPEND_POSITIONS] = read.positions;
     run.buffer[CLA_BLOCK_TABLE] = read.block_table;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
 }

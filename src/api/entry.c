@@ -13,11 +13,11 @@ clattn_status cla_check_plan_create(const clattn_context *context, const void *d
     return CLATTN_SUCCESS;
 }
 
-clattn_status cla_read_args(const clattn_plan *plan, enum cla_operation operation, const void *args, void *copy,
-                            size_t size, const char *name, clattn_error *error)
+clattn_status cla_read_args(const clattn_plan *plan, const struct cla_operation *operation, const void *args,
+                            void *copy, size_t size, const char *name, clattn_error *error)
 {
     CLA_CHECK(plan != NULL, error, "plan is NULL");
     CLA_CHECK(plan->problem.operation == operation, error, "plan is one of %s: expected one of %s",
-              cla_operation_string(plan->problem.operation), cla_operation_string(operation));
+              plan->problem.operation->name, operation->name);
     return cla_struct_read(args, size, copy, size, name, error);
 }

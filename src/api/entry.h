@@ -14,7 +14,7 @@ clattn_status cla_check_plan_create(const clattn_context *context, const void *d
  * another operation's or struct_size is not one of `name`, INVALID_VALUE where a field is set that this version does
  * not know.
  */
-clattn_status cla_read_args(const clattn_plan *plan, enum cla_operation operation, const void *args, void *copy,
-                            size_t size, const char *name, clattn_error *error);
+clattn_status cla_read_args(const clattn_plan *plan, const struct cla_operation *operation, const void *args,
+                            void *copy, size_t size, const char *name, clattn_error *error);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "api/entry.h"
 #include "api/host_check.h"
+#include "problem/attention.h"
 #include "util/error.h"
 #include "util/struct_size.h"
 #include <stdlib.h>
@@ -13,23 +14,23 @@ struct host_run {
     clattn_context *context;
     clattn_plan *plan;
     cl_command_queue queue;
-    const void *input[CLA_NUM_OPERANDS];
-    void *output[CLA_NUM_OPERANDS];
-    size_t bytes[CLA_NUM_OPERANDS]; /* 0: the operand has no elements */
+    const void *input[CLA_MAX_OPERANDS];
+    void *output[CLA_MAX_OPERANDS];
+    size_t bytes[CLA_MAX_OPERANDS]; /* 0: the operand has no elements */
     struct cla_run run;
 };
 
 static clattn_status check_pointers(const struct cla_problem *problem, struct host_run *host, clattn_error *error)
 {
     bool empty = problem->batch == 0 || problem->q_heads == 0 || problem->q_len == 0;
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         const struct cla_tensor *tensor = &problem->tensor[o];
         if (empty || !tensor->present || tensor->span == 0)
             continue;
         host->bytes[o] = (size_t)tensor->span * tensor->element_size;
         const void *pointer = tensor->written ? host->output[o] : host->input[o];
-        CLA_CHECK(pointer != NULL, error, "args.%s is NULL: expected %zu bytes",
-                  cla_operand_string((enum cla_operand)o), host->bytes[o]);
+        CLA_CHECK(pointer != NULL, error, "args.%s is NULL: expected %zu bytes", cla_operand_name(problem, o),
+                  host->bytes[o]);
     }
     return CLATTN_SUCCESS;
 }
@@ -37,9 +38,9 @@ static clattn_status check_pointers(const struct cla_problem *problem, struct ho
 static clattn_status make_buffers(struct host_run *host, clattn_error *error)
 {
     const struct clattn_device_info *info = &host->context->device.info;
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         const bool written = host->plan->problem.tensor[o].written;
-        const char *name = cla_operand_string((enum cla_operand)o);
+        const char *name = cla_operand_name(&host->plan->problem, o);
         if (host->bytes[o] == 0)
             continue;
         if (host->bytes[o] > info->largest_buffer)
@@ -80,7 +81,7 @@ static struct rows rows_of(const struct host_run *host)
 {
     const struct cla_problem *problem = &host->plan->problem;
     const void *cu = host->input[CLA_Q_CU_LENGTHS];
-    if (problem->q_cu_lengths == CLATTN_LENGTHS_NONE || cu == NULL)
+    if (problem->semantics.q_cu_lengths == CLATTN_LENGTHS_NONE || cu == NULL)
         return (struct rows){0, problem->q_len};
     return (struct rows){cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, 0),
                          cla_host_integer(problem, CLA_Q_CU_LENGTHS, cu, problem->batch)};
@@ -89,16 +90,16 @@ static struct rows rows_of(const struct host_run *host)
 /* The outputs, read to memory of our own first: the caller's change all or none. */
 static clattn_status read_outputs(struct host_run *host, clattn_error *error)
 {
-    void *staged[CLA_NUM_OPERANDS] = {0};
+    void *staged[CLA_MAX_OPERANDS] = {0};
     const struct rows rows = rows_of(host); /* now: an output may be the array that says it */
     clattn_status status = CLATTN_SUCCESS;
-    for (int o = 0; o < CLA_NUM_OPERANDS && status == CLATTN_SUCCESS; o++) {
+    for (int o = 0; o < CLA_MAX_OPERANDS && status == CLATTN_SUCCESS; o++) {
         if (host->output[o] == NULL || host->bytes[o] == 0)
             continue;
         staged[o] = malloc(host->bytes[o]);
         if (staged[o] == NULL) {
             status = cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for %zu bytes of %s", host->bytes[o],
-                              cla_operand_string((enum cla_operand)o));
+                              cla_operand_name(&host->plan->problem, o));
             break;
         }
         cl_int code = clEnqueueReadBuffer(host->queue, host->run.buffer[o].mem, CL_TRUE, 0, host->bytes[o], staged[o],
@@ -106,7 +107,7 @@ static clattn_status read_outputs(struct host_run *host, clattn_error *error)
         if (code != CL_SUCCESS)
             status = cla_fail_cl(error, code, "clEnqueueReadBuffer");
     }
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         if (status == CLATTN_SUCCESS && staged[o] != NULL)
             copy_elements(&host->plan->problem.tensor[o], rows.first, rows.end, host->output[o], staged[o]);
         free(staged[o]);
@@ -119,13 +120,14 @@ static clattn_status run_on_device(struct host_run *host, const clattn_attention
     cl_int code = CL_SUCCESS;
     cl_event event = NULL;
     cl_int outcome = CL_COMPLETE;
+    struct cla_lengths *lengths = &host->run.lengths;
     CLA_TRY(clattn_attention_plan_create(host->context, desc, &host->plan, error));
     CLA_TRY(make_buffers(host, error));
     host->queue = clCreateCommandQueue(host->context->cl_ctx, host->context->device.id, 0, &code);
     if (code != CL_SUCCESS)
         return cla_fail_cl(error, code, "clCreateCommandQueue");
-    clattn_plan_lengths(host->plan, &host->run.q_len, &host->run.kv_len, &host->run.offset);
-    clattn_plan_totals(host->plan, &host->run.q_total, &host->run.kv_total);
+    clattn_plan_lengths(host->plan, &lengths->q_len, &lengths->kv_len, &lengths->offset);
+    clattn_plan_totals(host->plan, &lengths->q_total, &lengths->kv_total);
     CLA_TRY(cla_plan_run(host->plan, host->queue, &host->run, 0, NULL, &event, error));
     code = clWaitForEvents(1, &event);
     clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof outcome, &outcome, NULL);
@@ -170,7 +172,7 @@ clattn_status clattn_attention_host(clattn_context *context, const clattn_attent
     }
     clattn_status status = run_on_device(&host, desc, error);
 
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         if (host.run.buffer[o].mem != NULL)
             clReleaseMemObject(host.run.buffer[o].mem);
     }

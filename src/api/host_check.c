@@ -4,26 +4,28 @@
 #include "util/error.h"
 #include "util/size.h"
 
-int64_t cla_host_integer(const struct cla_problem *problem, enum cla_operand operand, const void *array, int64_t index)
+int64_t cla_host_integer(const struct cla_problem *problem, int operand, const void *array, int64_t index)
 {
     return problem->tensor[operand].element_size == 8 ? ((const int64_t *)array)[index]
                                                       : ((const int32_t *)array)[index];
 }
 
 /* Of a batch with `keys` keys, as element `index` of `array` says: the mask covers them, or is to be padded. */
-static clattn_status check_covered(const struct cla_problem *problem, enum cla_operand array, int64_t index,
-                                   int64_t keys, clattn_error *error)
+static clattn_status check_covered(const struct cla_problem *problem, int array, int64_t index, int64_t keys,
+                                   clattn_error *error)
 {
-    if (problem->mask_kind == CLATTN_MASK_NONE || problem->mask_pad || keys <= problem->mask_keys)
+    if (problem->semantics.mask_kind == CLATTN_MASK_NONE || problem->semantics.mask_pad ||
+        keys <= problem->semantics.mask_keys)
         return CLATTN_SUCCESS;
     return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                     "%s[%lld] gives a batch %lld keys: expected at most %lld, those that the mask covers, or mask_pad",
-                    cla_operand_string(array), (long long)index, (long long)keys, (long long)problem->mask_keys);
+                    cla_operand_name(problem, array), (long long)index, (long long)keys,
+                    (long long)problem->semantics.mask_keys);
 }
 
 static clattn_status check_lengths(const struct cla_problem *problem, const void *lengths, clattn_error *error)
 {
-    const bool circular = problem->kv_storage == CLATTN_STORAGE_CIRCULAR;
+    const bool circular = problem->semantics.kv_storage == CLATTN_STORAGE_CIRCULAR;
     for (int64_t b = 0; b < problem->batch; b++) {
         int64_t length = cla_host_integer(problem, CLA_KV_LENGTHS, lengths, b);
         if (circular && length < 0)
@@ -39,10 +41,10 @@ static clattn_status check_lengths(const struct cla_problem *problem, const void
 }
 
 /* Cumulative lengths of queries or of keys, `most` rows a sequence, `total` rows in all. */
-static clattn_status check_cumulative(const struct cla_problem *problem, enum cla_operand operand, const void *array,
-                                      int64_t most, int64_t total, clattn_error *error)
+static clattn_status check_cumulative(const struct cla_problem *problem, int operand, const void *array, int64_t most,
+                                      int64_t total, clattn_error *error)
 {
-    const char *name = cla_operand_string(operand);
+    const char *name = cla_operand_name(problem, operand);
     const char *side = operand == CLA_Q_CU_LENGTHS ? "q" : "kv";
     int64_t before = 0;
     for (int64_t b = 0; b <= problem->batch; b++) {
@@ -70,31 +72,32 @@ static clattn_status check_block_table(const struct cla_problem *problem, const 
 {
     for (int64_t b = 0; b < problem->batch; b++) {
         int64_t keys = lengths != NULL ? cla_host_integer(problem, CLA_KV_LENGTHS, lengths, b) : problem->kv_len;
-        int64_t pages = cla_ceil_div(keys, problem->page_size);
+        int64_t pages = cla_ceil_div(keys, problem->semantics.page_size);
         for (int64_t page = 0; page < pages; page++) {
             int32_t block = table[b * problem->tensor[CLA_BLOCK_TABLE].stride[0] + page];
-            if (block < 0 || block >= problem->num_blocks)
+            if (block < 0 || block >= problem->semantics.num_blocks)
                 return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                                 "block_table[%lld][%lld] is %lld: expected 0 to %lld, num_blocks being %lld",
-                                (long long)b, (long long)page, (long long)block, (long long)(problem->num_blocks - 1),
-                                (long long)problem->num_blocks);
+                                (long long)b, (long long)page, (long long)block,
+                                (long long)(problem->semantics.num_blocks - 1),
+                                (long long)problem->semantics.num_blocks);
         }
     }
     return CLATTN_SUCCESS;
 }
 
-clattn_status cla_check_host_integers(const struct cla_problem *problem, const void *const input[CLA_NUM_OPERANDS],
+clattn_status cla_check_host_integers(const struct cla_problem *problem, const void *const input[CLA_MAX_OPERANDS],
                                       clattn_error *error)
 {
     const void *lengths = problem->tensor[CLA_KV_LENGTHS].present ? input[CLA_KV_LENGTHS] : NULL;
     if (lengths != NULL)
         CLA_TRY(check_lengths(problem, lengths, error));
     if (problem->tensor[CLA_Q_CU_LENGTHS].present && input[CLA_Q_CU_LENGTHS] != NULL)
-        CLA_TRY(check_cumulative(problem, CLA_Q_CU_LENGTHS, input[CLA_Q_CU_LENGTHS], problem->q_len, problem->q_total,
-                                 error));
+        CLA_TRY(check_cumulative(problem, CLA_Q_CU_LENGTHS, input[CLA_Q_CU_LENGTHS], problem->q_len,
+                                 problem->semantics.q_total, error));
     if (problem->tensor[CLA_KV_CU_LENGTHS].present && input[CLA_KV_CU_LENGTHS] != NULL)
         CLA_TRY(check_cumulative(problem, CLA_KV_CU_LENGTHS, input[CLA_KV_CU_LENGTHS], problem->kv_len,
-                                 problem->kv_total, error));
+                                 problem->semantics.kv_total, error));
     if (problem->tensor[CLA_BLOCK_TABLE].present && input[CLA_BLOCK_TABLE] != NULL)
         CLA_TRY(check_block_table(problem, input[CLA_BLOCK_TABLE], lengths, error));
     return CLATTN_SUCCESS;

@@ -17,16 +17,16 @@ clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const 
                                cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_layer_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_LAYER, args, &read, sizeof read, "clattn_layer_args", error));
-    struct cla_run run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    CLA_TRY(cla_read_args(plan, &cla_layer_operation, args, &read, sizeof read, "clattn_layer_args", error));
+    struct cla_run run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
     if (plan->problem.layer_inputs == CLATTN_LAYER_SELF)
-        run.kv_len = read.q_len;
+        run.lengths.kv_len = read.q_len;
     if (plan->problem.layer_inputs == CLATTN_LAYER_KEY && read.kv_len != read.q_len)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "kv_len is %lld: expected q_len (%lld) with CLATTN_LAYER_KEY, every key needs a value",
                         (long long)read.kv_len, (long long)read.q_len);
-    if (plan->problem.alignment == CLATTN_ALIGN_OFFSET)
-        run.offset = read.offset;
+    if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
+        run.lengths.offset = read.offset;
     run.buffer[CLA_INPUT] = read.input;
     run.buffer[CLA_CONTEXT] = read.context;
     run.buffer[CLA_W_Q] = read.w_q;

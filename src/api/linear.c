@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linear: validate, choose, run. */
+#include "problem/linear.h"
 #include "api/entry.h"
 #include "util/error.h"
 
@@ -21,12 +22,12 @@ clattn_status clattn_linear_run(clattn_plan *plan, cl_command_queue queue, const
                                 cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_linear_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_LINEAR, args, &read, sizeof read, "clattn_linear_args", error));
-    struct cla_run run = {.q_len = read.length};
-    run.buffer[CLA_INPUT] = read.input;
-    run.buffer[CLA_WEIGHT] = read.weight;
-    run.buffer[CLA_BIAS] = read.bias;
-    run.buffer[CLA_OUTPUT] = read.output;
+    CLA_TRY(cla_read_args(plan, &cla_linear_operation, args, &read, sizeof read, "clattn_linear_args", error));
+    struct cla_run run = {.lengths.q_len = read.length};
+    run.buffer[CLA_LINEAR_INPUT] = read.input;
+    run.buffer[CLA_LINEAR_WEIGHT] = read.weight;
+    run.buffer[CLA_LINEAR_BIAS] = read.bias;
+    run.buffer[CLA_LINEAR_OUTPUT] = read.output;
     run.workspace = read.workspace;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
 }

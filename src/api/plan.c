@@ -19,15 +19,15 @@ void clattn_plan_lengths(const clattn_plan *plan, int64_t *q_len, int64_t *kv_le
     if (kv_len != NULL)
         *kv_len = plan != NULL ? plan->problem.kv_len : 0;
     if (offset != NULL)
-        *offset = plan != NULL ? plan->problem.offset : 0;
+        *offset = plan != NULL ? plan->problem.semantics.offset : 0;
 }
 
 void clattn_plan_totals(const clattn_plan *plan, int64_t *q_total, int64_t *kv_total)
 {
     if (q_total != NULL)
-        *q_total = plan != NULL ? plan->problem.q_total : 0;
+        *q_total = plan != NULL ? plan->problem.semantics.q_total : 0;
     if (kv_total != NULL)
-        *kv_total = plan != NULL ? plan->problem.kv_total : 0;
+        *kv_total = plan != NULL ? plan->problem.semantics.kv_total : 0;
 }
 
 const char *clattn_plan_problem(const clattn_plan *plan)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rotary embedding and sinusoidal encoding: validate, choose, run. And the slopes of ALiBi, which need no device. */
+#include "problem/position.h"
 #include "api/entry.h"
 #include "util/error.h"
 #include <math.h>
@@ -17,10 +18,10 @@ clattn_status clattn_rotary_run(clattn_plan *plan, cl_command_queue queue, const
                                 cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_rotary_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_ROTARY, args, &read, sizeof read, "clattn_rotary_args", error));
-    struct cla_run run = {.q_len = read.length, .offset = read.offset};
-    run.buffer[CLA_INPUT] = read.input;
-    run.buffer[CLA_OUTPUT] = read.output;
+    CLA_TRY(cla_read_args(plan, &cla_rotary_operation, args, &read, sizeof read, "clattn_rotary_args", error));
+    struct cla_run run = {.lengths = {.q_len = read.length, .offset = read.offset}};
+    run.buffer[CLA_TOKENS_IN] = read.input;
+    run.buffer[CLA_TOKENS_OUT] = read.output;
     run.buffer[CLA_COS] = read.cos;
     run.buffer[CLA_SIN] = read.sin;
     run.buffer[CLA_POSITIONS] = read.positions;
@@ -40,10 +41,10 @@ clattn_status clattn_sinusoidal_run(clattn_plan *plan, cl_command_queue queue, c
                                     cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_sinusoidal_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_SINUSOIDAL, args, &read, sizeof read, "clattn_sinusoidal_args", error));
-    struct cla_run run = {.q_len = read.length, .offset = read.offset};
-    run.buffer[CLA_INPUT] = read.input;
-    run.buffer[CLA_OUTPUT] = read.output;
+    CLA_TRY(cla_read_args(plan, &cla_sinusoidal_operation, args, &read, sizeof read, "clattn_sinusoidal_args", error));
+    struct cla_run run = {.lengths = {.q_len = read.length, .offset = read.offset}};
+    run.buffer[CLA_TOKENS_IN] = read.input;
+    run.buffer[CLA_TOKENS_OUT] = read.output;
     run.buffer[CLA_POSITIONS] = read.positions;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Softmax, weighted sum and merge: validate, choose, run. */
+#include "problem/primitive.h"
 #include "api/entry.h"
 #include "util/error.h"
 
@@ -16,8 +17,8 @@ clattn_status clattn_softmax_run(clattn_plan *plan, cl_command_queue queue, cons
                                  cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_softmax_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_SOFTMAX, args, &read, sizeof read, "clattn_softmax_args", error));
-    struct cla_run run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    CLA_TRY(cla_read_args(plan, &cla_softmax_operation, args, &read, sizeof read, "clattn_softmax_args", error));
+    struct cla_run run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
     run.buffer[CLA_SCORES] = read.scores;
     run.buffer[CLA_WEIGHTS] = read.weights;
     run.buffer[CLA_LSE] = read.lse;
@@ -38,8 +39,9 @@ clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_queue queue,
                                       clattn_error *error)
 {
     clattn_weighted_sum_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_WEIGHTED_SUM, args, &read, sizeof read, "clattn_weighted_sum_args", error));
-    struct cla_run run = {.q_len = read.q_len, .kv_len = read.kv_len};
+    CLA_TRY(
+        cla_read_args(plan, &cla_weighted_sum_operation, args, &read, sizeof read, "clattn_weighted_sum_args", error));
+    struct cla_run run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
     run.buffer[CLA_WEIGHTS] = read.weights;
     run.buffer[CLA_VALUE] = read.value;
     run.buffer[CLA_OUTPUT] = read.output;
@@ -59,8 +61,8 @@ clattn_status clattn_merge_run(clattn_plan *plan, cl_command_queue queue, const 
                                cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     clattn_merge_args read;
-    CLA_TRY(cla_read_args(plan, CLA_OP_MERGE, args, &read, sizeof read, "clattn_merge_args", error));
-    struct cla_run run = {.q_len = read.q_len, .kv_len = read.parts};
+    CLA_TRY(cla_read_args(plan, &cla_merge_operation, args, &read, sizeof read, "clattn_merge_args", error));
+    struct cla_run run = {.lengths = {.q_len = read.q_len, .kv_len = read.parts}};
     run.buffer[CLA_PARTS] = read.parts_output;
     run.buffer[CLA_PART_LSE] = read.part_lse;
     run.buffer[CLA_OUTPUT] = read.output;

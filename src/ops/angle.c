@@ -22,7 +22,7 @@ clattn_status cla_add_fractions(clattn_plan *plan, const double *scales, int num
     if (fractions == NULL)
         return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for %zu frequencies", total);
     for (int64_t k = 0; k < count; k++) {
-        const long double frequency = powl(plan->problem.angle_base, -(long double)k / (long double)count);
+        const long double frequency = powl(plan->problem.angles.base, -(long double)k / (long double)count);
         for (int s = 0; s < num_scales; s++)
             fractions[s * count + k] = fraction_of_turn(frequency * scales[s]);
     }
@@ -33,10 +33,11 @@ clattn_status cla_add_fractions(clattn_plan *plan, const double *scales, int num
 
 void cla_token_options(struct cla_text *options, const struct cla_problem *problem, size_t group_size)
 {
-    const struct cla_tensor *input = &problem->tensor[CLA_INPUT];
+    const struct cla_tensor *input = &problem->tensor[CLA_TOKENS_IN];
     const struct cla_tensor *positions = &problem->tensor[CLA_POSITIONS];
-    cla_common_options(options, problem, CLA_USES_VALUE_OUTPUT, NULL, NULL);
-    cla_option(options, "CLA_INPUT_TYPE", input->present ? (int64_t)input->dtype : (int64_t)CLATTN_F32);
+    const struct cla_build build = {.output = problem->tensor[CLA_TOKENS_OUT].dtype};
+    cla_build_options(options, &build);
+    cla_option(options, "CLA_INPUT_TYPE", (int64_t)input->dtype);
     cla_option(options, "CLA_POSITIONS", positions->present ? positions->element_size / 4 : 0);
     cla_option(options, "CLA_PAIRS", cla_pairs_at_a_time(group_size));
     cla_option(options, "CLA_GROUP_SIZE", (int64_t)group_size);

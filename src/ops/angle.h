@@ -4,6 +4,7 @@
 #define CLA_OPS_ANGLE_H
 
 #include "ops/kernel.h"
+#include "problem/position.h"
 
 /*
  * Makes the constant that cl/lib/angle.cl calls fractions: for each of `num_scales` scales, one after the other,

@@ -9,16 +9,6 @@
 
 enum { MAX_VARIANTS = 16 };
 
-static const char *type_string(const struct cla_problem *problem)
-{
-    static const enum cla_operand by_weight[] = {CLA_QUERY, CLA_INPUT, CLA_KEY, CLA_VALUE, CLA_PARTS, CLA_SCORES};
-    for (size_t i = 0; i < sizeof by_weight / sizeof *by_weight; i++) {
-        if (problem->tensor[by_weight[i]].present)
-            return clattn_dtype_string(problem->tensor[by_weight[i]].dtype);
-    }
-    return "f32";
-}
-
 static clattn_status no_memory(clattn_error *error)
 {
     return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the description of a plan");
@@ -31,7 +21,7 @@ static clattn_status explain(clattn_plan *plan, const struct cla_variant *varian
     const struct cla_problem *problem = &plan->problem;
     int64_t dim = problem->head_dim != 0 ? problem->head_dim : problem->value_dim;
     struct cla_text name = {0};
-    cla_text_add(&name, "%s/%s", variant->name, type_string(problem));
+    cla_text_add(&name, "%s/%s", variant->name, cla_problem_type(problem));
     if (dim != 0)
         cla_text_add(&name, "/d%lld", (long long)dim);
     if (problem->head_dim != 0 && problem->value_dim != 0 && problem->value_dim != problem->head_dim)
@@ -63,7 +53,7 @@ static clattn_status try_variant(clattn_plan *plan, const struct cla_variant *va
     *telling = NOT_MADE_FOR_IT;
     if (variant->accepts != NULL)
         CLA_TRY(variant->accepts(&plan->problem, &plan->context->device, why));
-    if (cla_run_is_empty(&plan->problem, plan->problem.q_len))
+    if (cla_problem_is_empty(&plan->problem, plan->problem.q_len))
         return CLATTN_SUCCESS; /* with nothing to compute whatever the lengths, no kernel is needed */
     clattn_status status = variant->add_steps(plan, tile, why);
     if (status == CLATTN_SUCCESS)

@@ -1,9 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The descriptor of the append to a key/value cache. */
+#include "problem/append.h"
 #include "problem/check.h"
-#include "problem/layout.h"
 #include "util/error.h"
 #include "util/struct_size.h"
+
+static const struct cla_operand operands[] = {
+    [CLA_KEY] = {"key", CLA_CUT_ROWS, true}, /* the new ones */
+    [CLA_VALUE] = {"value", CLA_CUT_ROWS, true},
+    [CLA_BLOCK_TABLE] = {"block_table", CLA_CUT_PAGES, true},
+    [CLA_KEY_CACHE] = {"key_cache", CLA_CUT_NONE, true},
+    [CLA_VALUE_CACHE] = {"value_cache", CLA_CUT_NONE, true},
+    [CLA_APPEND_POSITIONS] = {"positions", CLA_CUT_NONE, false},
+};
+_Static_assert(CLA_NUM_APPEND_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
+
+const struct cla_operation cla_append_operation = {
+    .name = "append",
+    .operands = operands,
+    .typed = {CLA_KEY, CLA_VALUE, CLA_KEY_CACHE, CLA_VALUE_CACHE},
+    .num_typed = 4,
+    .q_len = "length",
+    .kv_len = "capacity",
+    .format = cla_format_attention,
+};
 
 static clattn_status set_sizes(const clattn_append_desc *desc, struct cla_problem *problem, clattn_error *error)
 {
@@ -18,7 +38,7 @@ static clattn_status set_sizes(const clattn_append_desc *desc, struct cla_proble
     problem->batch = desc->batch;
     problem->q_heads = problem->kv_heads = desc->kv_heads;
     problem->q_len = desc->length;
-    problem->kv_len = problem->mask_keys = desc->capacity;
+    problem->kv_len = desc->capacity;
     problem->head_dim = desc->head_dim;
     return cla_check_heads(problem, "kv_heads", error);
 }
@@ -28,7 +48,7 @@ static clattn_status set_storage(const clattn_append_desc *desc, struct cla_prob
     if ((unsigned)desc->storage > CLATTN_STORAGE_PAGED)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "storage is %d: expected a clattn_storage, 0 to 2",
                         (int)desc->storage);
-    problem->kv_storage = desc->storage;
+    problem->semantics.kv_storage = desc->storage;
     if (desc->storage != CLATTN_STORAGE_PAGED)
         return CLATTN_SUCCESS;
     return cla_set_pages(problem, desc->page_size, desc->num_blocks, desc->block_table_stride, desc->capacity, error);
@@ -41,22 +61,19 @@ static clattn_status set_positions(const clattn_append_desc *desc, struct cla_pr
                         (int)desc->positions);
     if (desc->positions == CLATTN_LENGTHS_NONE)
         return CLATTN_SUCCESS;
-    return cla_set_integers(problem, CLA_POSITIONS, desc->positions, desc->batch, error);
+    return cla_set_integers(problem, CLA_APPEND_POSITIONS, desc->positions, desc->batch, error);
 }
 
 /* New rows of `columns` elements, and the cache that they go to. */
-static clattn_status set_pair(struct cla_problem *problem, enum cla_operand from, const clattn_layout *from_layout,
-                              enum cla_operand cache, const clattn_layout *cache_layout, int64_t columns,
-                              clattn_error *error)
+static clattn_status set_pair(struct cla_problem *problem, int from, const clattn_layout *from_layout, int cache,
+                              const clattn_layout *cache_layout, int64_t columns, clattn_error *error)
 {
-    const bool paged = problem->kv_storage == CLATTN_STORAGE_PAGED;
+    const bool paged = problem->semantics.kv_storage == CLATTN_STORAGE_PAGED;
     const int64_t new_rows[4] = {problem->batch, problem->kv_heads, problem->q_len, columns};
-    const int64_t kept_rows[4] = {paged ? problem->num_blocks : problem->batch, problem->kv_heads,
-                                  paged ? problem->page_size : problem->kv_len, columns};
-    CLA_TRY(cla_check_dtype(from, from_layout->dtype, CLA_DTYPES_FLOATING, error));
-    CLA_TRY(cla_tensor_resolve(problem, from, from_layout, new_rows, false, error));
-    CLA_TRY(cla_check_dtype(cache, cache_layout->dtype, CLA_DTYPES_FLOATING, error));
-    return cla_tensor_resolve(problem, cache, cache_layout, kept_rows, true, error);
+    const int64_t kept_rows[4] = {paged ? problem->semantics.num_blocks : problem->batch, problem->kv_heads,
+                                  paged ? problem->semantics.page_size : problem->kv_len, columns};
+    CLA_TRY(cla_set_tensor(problem, from, from_layout, CLA_DTYPES_FLOATING, new_rows, false, error));
+    return cla_set_tensor(problem, cache, cache_layout, CLA_DTYPES_FLOATING, kept_rows, true, error);
 }
 
 clattn_status cla_problem_from_append(const clattn_append_desc *given, struct cla_problem *problem, clattn_error *error)
@@ -64,7 +81,7 @@ clattn_status cla_problem_from_append(const clattn_append_desc *given, struct cl
     clattn_append_desc desc;
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_append_desc", error));
     memset(problem, 0, sizeof *problem);
-    problem->operation = CLA_OP_APPEND;
+    problem->operation = &cla_append_operation;
     CLA_TRY(set_sizes(&desc, problem, error));
     CLA_TRY(set_storage(&desc, problem, error));
     CLA_TRY(set_positions(&desc, problem, error));

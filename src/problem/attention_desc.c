@@ -1,11 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attention's descriptor, for attention itself and for its scores: every rule of attention.h, every default. */
+#include "problem/attention.h"
 #include "problem/check.h"
-#include "problem/layout.h"
 #include "util/error.h"
 #include "util/size.h"
 #include "util/struct_size.h"
 #include <math.h>
+
+static const struct cla_operand operands[] = {CLA_ATTENTION_OPERANDS};
+_Static_assert(CLA_NUM_ATTENTION_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
+
+/* A circular cache has all its rows, whatever its sequences have of them. */
+static clattn_status check_lengths(const struct cla_problem *problem, const struct cla_lengths *lengths,
+                                   clattn_error *error)
+{
+    if (problem->semantics.kv_storage != CLATTN_STORAGE_CIRCULAR || lengths->kv_len == problem->kv_len)
+        return CLATTN_SUCCESS;
+    return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                    "kv_len is %lld: expected the plan's %lld, the capacity of the circular cache",
+                    (long long)lengths->kv_len, (long long)problem->kv_len);
+}
+
+const struct cla_operation cla_attention_operation = {
+    .name = "attention",
+    .operands = operands,
+    .typed = {CLA_QUERY, CLA_KEY, CLA_VALUE, CLA_OUTPUT},
+    .num_typed = 4,
+    .q_len = "q_len",
+    .kv_len = "kv_len",
+    .format = cla_format_attention,
+    .check_lengths = check_lengths,
+};
+
+const struct cla_operation cla_scores_operation = {
+    .name = "scores",
+    .operands = operands,
+    .typed = {CLA_QUERY, CLA_KEY},
+    .num_typed = 2,
+    .q_len = "q_len",
+    .kv_len = "kv_len",
+    .format = cla_format_attention,
+    .check_lengths = check_lengths,
+};
 
 static clattn_status refuse(clattn_error *error, const char *name, long long value, const char *expected)
 {
@@ -38,8 +74,8 @@ static clattn_status set_arithmetic(const clattn_attention_desc *desc, struct cl
     if (!isfinite(desc->softcap) || desc->softcap < 0.0f)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "softcap is %g: expected a finite number, 0 or more",
                         (double)desc->softcap);
-    problem->scale = desc->scale == 0.0f ? cla_default_scale(desc->head_dim) : desc->scale;
-    problem->softcap = desc->softcap == 0.0f ? 0.0f : desc->softcap; /* of the two zeros, one */
+    problem->semantics.scale = desc->scale == 0.0f ? cla_default_scale(desc->head_dim) : desc->scale;
+    problem->semantics.softcap = desc->softcap == 0.0f ? 0.0f : desc->softcap; /* of the two zeros, one */
     return CLATTN_SUCCESS;
 }
 
@@ -68,32 +104,31 @@ static clattn_status set_positions(const clattn_attention_desc *desc, struct cla
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "alignment is 0 (none) and %s is set: expected top-left, bottom-right or an offset", user);
     if (left != CLA_UNBOUNDED || right != CLA_UNBOUNDED) {
-        problem->band = true;
-        problem->left = left;
-        problem->right = right;
+        problem->semantics.band = true;
+        problem->semantics.left = left;
+        problem->semantics.right = right;
     }
-    if (!problem->band && !desc->alibi && desc->relative_extent == 0)
+    if (!problem->semantics.band && !desc->alibi && desc->relative_extent == 0)
         return CLATTN_SUCCESS;
-    problem->alignment = desc->alignment;
+    problem->semantics.alignment = desc->alignment;
     if (desc->alignment == CLATTN_ALIGN_OFFSET)
-        problem->offset = cla_clamp(desc->offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
+        problem->semantics.offset = cla_clamp(desc->offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
     return CLATTN_SUCCESS;
 }
 
 /* An f32 row of `columns` numbers for every query head. */
-static clattn_status set_head_values(struct cla_problem *problem, enum cla_operand operand, int64_t columns,
-                                     clattn_error *error)
+static clattn_status set_head_values(struct cla_problem *problem, int operand, int64_t columns, clattn_error *error)
 {
     static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
     const int64_t extent[4] = {1, problem->q_heads, 1, columns};
-    return cla_tensor_resolve(problem, operand, &dense_f32, extent, false, error);
+    return cla_set_tensor(problem, operand, &dense_f32, CLA_DTYPES_F32, extent, false, error);
 }
 
 static clattn_status set_sinks_and_biases(const clattn_attention_desc *desc, struct cla_problem *problem,
                                           clattn_error *error)
 {
     CLA_TRY(cla_check_range("relative_extent", desc->relative_extent, 0, CLA_MAX_LENGTH / 2, error));
-    problem->relative_extent = desc->relative_extent;
+    problem->semantics.relative_extent = desc->relative_extent;
     if (desc->sinks)
         CLA_TRY(set_head_values(problem, CLA_SINKS, 1, error));
     if (desc->alibi)
@@ -109,13 +144,11 @@ static clattn_status set_mask(const clattn_attention_desc *desc, struct cla_prob
     const int64_t full[4] = {desc->batch, desc->q_heads, desc->q_len, desc->kv_len};
     const int64_t *shape = desc->mask_shape;
 
-    problem->mask_keys = desc->kv_len;
+    problem->semantics.mask_keys = desc->kv_len;
     if ((unsigned)desc->mask_kind > CLATTN_MASK_ADDITIVE)
         return refuse(error, "mask_kind", (int)desc->mask_kind, "a clattn_mask_kind, 0 to 2");
     if (desc->mask_kind == CLATTN_MASK_NONE)
         return CLATTN_SUCCESS;
-    CLA_TRY(cla_check_dtype(CLA_MASK, desc->mask.dtype,
-                            desc->mask_kind == CLATTN_MASK_BOOL ? CLA_DTYPES_BOOL : CLA_DTYPES_FLOATING, error));
     if (shape[0] == 0 && shape[1] == 0 && shape[2] == 0 && shape[3] == 0)
         shape = full;
     for (int d = 0; d < 3; d++)
@@ -126,16 +159,32 @@ static clattn_status set_mask(const clattn_attention_desc *desc, struct cla_prob
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "mask_shape[3] is %lld: expected 1 to kv_len (%lld)",
                         (long long)shape[3], (long long)full[3]);
     if (shape[3] != 1)
-        problem->mask_keys = shape[3];
-    problem->mask_pad = desc->mask_pad && problem->mask_keys < desc->kv_len;
-    if (problem->mask_keys < desc->kv_len && !problem->mask_pad && desc->kv_lengths == CLATTN_LENGTHS_NONE &&
-        desc->kv_cu_lengths == CLATTN_LENGTHS_NONE)
+        problem->semantics.mask_keys = shape[3];
+    problem->semantics.mask_pad = desc->mask_pad && problem->semantics.mask_keys < desc->kv_len;
+    if (problem->semantics.mask_keys < desc->kv_len && !problem->semantics.mask_pad &&
+        desc->kv_lengths == CLATTN_LENGTHS_NONE && desc->kv_cu_lengths == CLATTN_LENGTHS_NONE)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "mask_shape[3] is %lld: the mask covers %lld of kv_len (%lld) keys, expected 1 or all; or "
                         "mask_pad, which excludes the others, or lengths that do not exceed it",
                         (long long)shape[3], (long long)shape[3], (long long)desc->kv_len);
-    problem->mask_kind = desc->mask_kind;
-    return cla_tensor_resolve(problem, CLA_MASK, &desc->mask, shape, false, error);
+    problem->semantics.mask_kind = desc->mask_kind;
+    return cla_set_tensor(problem, CLA_MASK, &desc->mask,
+                          desc->mask_kind == CLATTN_MASK_BOOL ? CLA_DTYPES_BOOL : CLA_DTYPES_FLOATING, shape, false,
+                          error);
+}
+
+clattn_status cla_set_pages(struct cla_problem *problem, int64_t page_size, int64_t num_blocks,
+                            int64_t block_table_stride, int64_t length, clattn_error *error)
+{
+    CLA_TRY(cla_check_range("page_size", page_size, 1, CLA_MAX_LENGTH, error));
+    CLA_TRY(cla_check_range("num_blocks", num_blocks, 1, CLA_MAX_HEADS, error));
+    const int64_t extent[4] = {problem->batch, 1, 1, cla_ceil_div(length, page_size)};
+    if (block_table_stride != 0)
+        CLA_TRY(cla_check_range("block_table_stride", block_table_stride, extent[3], INT64_MAX, error));
+    problem->semantics.page_size = page_size;
+    problem->semantics.num_blocks = num_blocks;
+    const clattn_layout layout = {CLATTN_F32, {block_table_stride, 0, 0, block_table_stride != 0}};
+    return cla_set_tensor(problem, CLA_BLOCK_TABLE, &layout, CLA_DTYPES_F32, extent, false, error);
 }
 
 /* Where keys and values lie, and the numbers that say so. */
@@ -145,8 +194,8 @@ static clattn_status set_storage(const clattn_attention_desc *desc, struct cla_p
         return refuse(error, "kv_storage", (int)desc->kv_storage, "a clattn_storage, 0 to 2");
     if ((unsigned)desc->kv_lengths > CLATTN_LENGTHS_I64)
         return refuse(error, "kv_lengths", (int)desc->kv_lengths, "a clattn_lengths, 0 to 2");
-    problem->kv_storage = desc->kv_storage;
-    problem->kv_lengths = desc->kv_lengths;
+    problem->semantics.kv_storage = desc->kv_storage;
+    problem->semantics.kv_lengths = desc->kv_lengths;
     if (desc->kv_lengths != CLATTN_LENGTHS_NONE)
         CLA_TRY(cla_set_integers(problem, CLA_KV_LENGTHS, desc->kv_lengths, desc->batch, error));
     if (desc->kv_storage == CLATTN_STORAGE_CIRCULAR && desc->kv_lengths == CLATTN_LENGTHS_NONE)
@@ -166,8 +215,8 @@ static clattn_status set_ragged(const clattn_attention_desc *desc, struct cla_pr
         return refuse(error, "kv_cu_lengths", (int)desc->kv_cu_lengths, "a clattn_lengths, 0 to 2");
     if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE) {
         CLA_TRY(cla_check_range("q_total", desc->q_total, desc->q_len > 0 && desc->batch > 0, CLA_MAX_LENGTH, error));
-        problem->q_cu_lengths = desc->q_cu_lengths;
-        problem->q_total = desc->q_total;
+        problem->semantics.q_cu_lengths = desc->q_cu_lengths;
+        problem->semantics.q_total = desc->q_total;
         CLA_TRY(cla_set_integers(problem, CLA_Q_CU_LENGTHS, desc->q_cu_lengths, desc->batch + 1, error));
     }
     if (desc->kv_cu_lengths == CLATTN_LENGTHS_NONE)
@@ -180,27 +229,27 @@ static clattn_status set_ragged(const clattn_attention_desc *desc, struct cla_pr
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "kv_cu_lengths and kv_lengths are set: expected one of them, the cumulative ones give lengths");
     CLA_TRY(cla_check_range("kv_total", desc->kv_total, desc->kv_len > 0 && desc->batch > 0, CLA_MAX_LENGTH, error));
-    problem->kv_cu_lengths = desc->kv_cu_lengths;
-    problem->kv_total = desc->kv_total;
+    problem->semantics.kv_cu_lengths = desc->kv_cu_lengths;
+    problem->semantics.kv_total = desc->kv_total;
     return cla_set_integers(problem, CLA_KV_CU_LENGTHS, desc->kv_cu_lengths, desc->batch + 1, error);
 }
 
 /* One of the tensors whose last two extents are `rows` and `columns` where they are neither packed nor paged. */
-static clattn_status set_tensor(struct cla_problem *problem, enum cla_operand operand, const clattn_layout *layout,
-                                unsigned dtypes, int64_t rows, int64_t columns, clattn_error *error)
+static clattn_status set_tensor(struct cla_problem *problem, int operand, const clattn_layout *layout, unsigned dtypes,
+                                int64_t rows, int64_t columns, clattn_error *error)
 {
     bool keys = operand == CLA_KEY || operand == CLA_VALUE;
     int64_t extent[4] = {problem->batch, keys ? problem->kv_heads : problem->q_heads, rows, columns};
-    if (keys && problem->kv_storage == CLATTN_STORAGE_PAGED) {
-        extent[0] = problem->num_blocks;
-        extent[2] = problem->page_size;
-    } else if (keys ? problem->kv_cu_lengths != CLATTN_LENGTHS_NONE : problem->q_cu_lengths != CLATTN_LENGTHS_NONE) {
+    if (keys && problem->semantics.kv_storage == CLATTN_STORAGE_PAGED) {
+        extent[0] = problem->semantics.num_blocks;
+        extent[2] = problem->semantics.page_size;
+    } else if (keys ? problem->semantics.kv_cu_lengths != CLATTN_LENGTHS_NONE
+                    : problem->semantics.q_cu_lengths != CLATTN_LENGTHS_NONE) {
         extent[0] = 1;
-        extent[2] = keys ? problem->kv_total : problem->q_total;
+        extent[2] = keys ? problem->semantics.kv_total : problem->semantics.q_total;
     }
     bool written = operand == CLA_OUTPUT || operand == CLA_LSE || operand == CLA_SCORES;
-    CLA_TRY(cla_check_dtype(operand, layout->dtype, dtypes, error));
-    return cla_tensor_resolve(problem, operand, layout, extent, written, error);
+    return cla_set_tensor(problem, operand, layout, dtypes, extent, written, error);
 }
 
 /* All that attention and scores have in common: everything but value, output, lse and scores. */
@@ -222,7 +271,7 @@ static clattn_status set_scores(const clattn_attention_desc *desc, struct cla_pr
     if (desc->q_cu_lengths != CLATTN_LENGTHS_NONE)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "q_cu_lengths is set: expected 0 (none) where scores are given out");
-    problem->scores_stage = desc->scores_stage;
+    problem->semantics.scores_stage = desc->scores_stage;
     return set_tensor(problem, CLA_SCORES, &desc->scores, CLA_DTYPES_F32, desc->q_len, desc->kv_len, error);
 }
 
@@ -233,7 +282,7 @@ clattn_status cla_problem_from_attention(const clattn_attention_desc *given, str
     clattn_attention_desc desc;
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_attention_desc", error));
     memset(problem, 0, sizeof *problem);
-    problem->operation = CLA_OP_ATTENTION;
+    problem->operation = &cla_attention_operation;
     CLA_TRY(set_common(&desc, problem, error));
 
     CLA_TRY(cla_check_range("value_dim", desc.value_dim, 0, CLA_MAX_LENGTH, error));
@@ -249,7 +298,7 @@ clattn_status cla_problem_from_attention(const clattn_attention_desc *given, str
     return set_scores(&desc, problem, error);
 }
 
-static void drop(struct cla_problem *problem, enum cla_operand operand)
+static void drop(struct cla_problem *problem, int operand)
 {
     memset(&problem->tensor[operand], 0, sizeof problem->tensor[operand]);
 }
@@ -258,19 +307,19 @@ static void drop(struct cla_problem *problem, enum cla_operand operand)
    say in which row a key lies. */
 static void drop_exclusions(struct cla_problem *problem)
 {
-    problem->band = false;
-    problem->alignment = CLATTN_ALIGN_NONE;
-    problem->offset = problem->left = problem->right = 0;
-    problem->mask_kind = CLATTN_MASK_NONE;
-    problem->mask_keys = problem->kv_len;
-    problem->mask_pad = false;
-    problem->relative_extent = 0;
+    problem->semantics.band = false;
+    problem->semantics.alignment = CLATTN_ALIGN_NONE;
+    problem->semantics.offset = problem->semantics.left = problem->semantics.right = 0;
+    problem->semantics.mask_kind = CLATTN_MASK_NONE;
+    problem->semantics.mask_keys = problem->kv_len;
+    problem->semantics.mask_pad = false;
+    problem->semantics.relative_extent = 0;
     drop(problem, CLA_MASK);
     drop(problem, CLA_ALIBI_SLOPES);
     drop(problem, CLA_RELATIVE_BIAS);
-    if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR)
+    if (problem->semantics.kv_storage == CLATTN_STORAGE_CIRCULAR)
         return;
-    problem->kv_lengths = CLATTN_LENGTHS_NONE;
+    problem->semantics.kv_lengths = CLATTN_LENGTHS_NONE;
     drop(problem, CLA_KV_LENGTHS);
 }
 
@@ -280,13 +329,13 @@ clattn_status cla_problem_from_scores(const clattn_attention_desc *given, struct
     clattn_attention_desc desc;
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_attention_desc", error));
     memset(problem, 0, sizeof *problem);
-    problem->operation = CLA_OP_SCORES;
+    problem->operation = &cla_scores_operation;
     CLA_TRY(set_common(&desc, problem, error));
     if (desc.scores_stage != CLATTN_SCORES_RAW && desc.scores_stage != CLATTN_SCORES_SOFTCAP &&
         desc.scores_stage != CLATTN_SCORES_MASKED)
         return refuse(error, "scores_stage", (int)desc.scores_stage, "1 (raw), 2 (softcap) or 3 (masked)");
     if (desc.scores_stage == CLATTN_SCORES_RAW)
-        problem->softcap = 0.0f;
+        problem->semantics.softcap = 0.0f;
     drop(problem, CLA_SINKS); /* the softmax's */
     if (desc.scores_stage != CLATTN_SCORES_MASKED)
         drop_exclusions(problem);

@@ -22,23 +22,15 @@ clattn_status cla_check_range(const char *name, int64_t value, int64_t least, in
  */
 clattn_status cla_check_heads(const struct cla_problem *problem, const char *heads, clattn_error *error);
 
-clattn_status cla_check_dtype(enum cla_operand operand, clattn_dtype dtype, unsigned allowed, clattn_error *error);
+/*
+ * Adds an operand: checks that its type is one of `allowed`, and lays it out over `extent`. `layout` is the caller's;
+ * see cla_tensor_lay_out for what is wrong with it.
+ */
+clattn_status cla_set_tensor(struct cla_problem *problem, int operand, const clattn_layout *layout, unsigned allowed,
+                             const int64_t extent[4], bool written, clattn_error *error);
 
 /* Adds an operand of `count` integers, such as lengths, whose type is not NONE. */
-clattn_status cla_set_integers(struct cla_problem *problem, enum cla_operand operand, clattn_lengths type,
-                               int64_t count, clattn_error *error);
-
-/* Checks the fields of paged storage for sequences of up to `length` keys, takes them over, and adds the block table.
- */
-clattn_status cla_set_pages(struct cla_problem *problem, int64_t page_size, int64_t num_blocks,
-                            int64_t block_table_stride, int64_t length, clattn_error *error);
-
-/* 1 / sqrt(head_dim), the scale that 0 stands for. */
-float cla_default_scale(int64_t head_dim);
-
-/* What a problem string that does not say otherwise means: blocks that hold every key of every batch, 1 at least, and
- * rows of as many full sequences. Where that does not fit 63 bits, INT64_MAX. */
-int64_t cla_default_blocks(int64_t batch, int64_t kv_len, int64_t page_size);
-int64_t cla_default_total(int64_t batch, int64_t length);
+clattn_status cla_set_integers(struct cla_problem *problem, int operand, clattn_lengths type, int64_t count,
+                               clattn_error *error);
 
 #endif

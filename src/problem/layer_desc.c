@@ -1,9 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The layer's descriptor: checked as a whole, then cut into the descriptors of attention and of the projections. */
 #include "problem/check.h"
-#include "problem/layout.h"
+#include "problem/layer.h"
+#include "problem/linear.h"
 #include "util/error.h"
 #include "util/struct_size.h"
+
+static const struct cla_operand operands[] = {
+    CLA_ATTENTION_OPERANDS,
+    [CLA_INPUT] = {"input", CLA_CUT_ROWS, true},
+    [CLA_CONTEXT] = {"context", CLA_CUT_KEYS, true},
+    [CLA_W_Q] = {"w_q", CLA_CUT_NONE, false},
+    [CLA_W_K] = {"w_k", CLA_CUT_NONE, false},
+    [CLA_W_V] = {"w_v", CLA_CUT_NONE, false},
+    [CLA_W_O] = {"w_o", CLA_CUT_NONE, false},
+    [CLA_W_QKV] = {"w_qkv", CLA_CUT_NONE, false},
+    [CLA_B_Q] = {"b_q", CLA_CUT_NONE, false},
+    [CLA_B_K] = {"b_k", CLA_CUT_NONE, false},
+    [CLA_B_V] = {"b_v", CLA_CUT_NONE, false},
+    [CLA_B_O] = {"b_o", CLA_CUT_NONE, false},
+    [CLA_B_QKV] = {"b_qkv", CLA_CUT_NONE, false},
+};
+_Static_assert(CLA_NUM_LAYER_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
+
+/* "layer cross 512,768->512:f32:bias"; behind a space follows attention's own string. */
+static void format(const struct cla_problem *problem, struct cla_line *line)
+{
+    static const char *const names[] = {"self", "cross", "key"};
+    const struct cla_tensor *tensor = problem->tensor;
+    const bool packed = tensor[CLA_W_QKV].present;
+    cla_line_add(line, "layer %s %lld", packed ? "packed" : names[problem->layer_inputs],
+                 (long long)tensor[CLA_INPUT].extent[3]);
+    if (tensor[CLA_CONTEXT].present)
+        cla_line_add(line, ",%lld", (long long)tensor[CLA_CONTEXT].extent[3]);
+    cla_line_add(line, "->%lld", (long long)tensor[CLA_OUTPUT].extent[3]);
+    cla_format_types(problem, line);
+    if (tensor[CLA_B_O].present)
+        cla_line_add(line, ":bias");
+}
+
+const struct cla_operation cla_layer_operation = {
+    .name = "layer",
+    .operands = operands,
+    .typed = {CLA_INPUT, CLA_CONTEXT, CLA_W_O, CLA_OUTPUT},
+    .num_typed = 4,
+    .q_len = "q_len",
+    .kv_len = "kv_len",
+    .format = format,
+};
 
 /* The sizes that follow from the two descriptors, defaults filled in. Features are columns of projected tensors. */
 struct sizes {
@@ -138,17 +182,16 @@ static clattn_status set_attention(const clattn_layer_desc *desc, const struct s
     return cla_problem_from_attention(attention, problem, error);
 }
 
-static clattn_status set_tensor(struct cla_problem *whole, enum cla_operand operand, const clattn_layout *layout,
-                                int64_t batch, int64_t rows, int64_t columns, clattn_error *error)
+static clattn_status set_tensor(struct cla_problem *whole, int operand, const clattn_layout *layout, int64_t batch,
+                                int64_t rows, int64_t columns, clattn_error *error)
 {
     const int64_t extent[4] = {batch, 1, rows, columns};
-    CLA_TRY(cla_check_dtype(operand, layout->dtype, CLA_DTYPES_FLOATING, error));
-    return cla_tensor_resolve(whole, operand, layout, extent, operand == CLA_OUTPUT, error);
+    return cla_set_tensor(whole, operand, layout, CLA_DTYPES_FLOATING, extent, operand == CLA_OUTPUT, error);
 }
 
 /* A weight and its bias. */
-static clattn_status set_weight(struct cla_problem *whole, const clattn_layer_desc *desc, enum cla_operand weight,
-                                enum cla_operand bias, int64_t rows, int64_t columns, clattn_error *error)
+static clattn_status set_weight(struct cla_problem *whole, const clattn_layer_desc *desc, int weight, int bias,
+                                int64_t rows, int64_t columns, clattn_error *error)
 {
     const clattn_layout dense = {desc->weight, {0}};
     CLA_TRY(set_tensor(whole, weight, &dense, 1, rows, columns, error));
@@ -158,8 +201,8 @@ static clattn_status set_weight(struct cla_problem *whole, const clattn_layer_de
 static clattn_status set_whole(const clattn_layer_desc *desc, const struct sizes *sizes, struct cla_problem *whole,
                                clattn_error *error)
 {
-    static const enum cla_operand inner[] = {CLA_QUERY, CLA_KEY, CLA_VALUE, CLA_OUTPUT};
-    whole->operation = CLA_OP_LAYER;
+    static const int inner[] = {CLA_QUERY, CLA_KEY, CLA_VALUE, CLA_OUTPUT};
+    whole->operation = &cla_layer_operation;
     whole->layer_inputs = desc->inputs;
     for (size_t i = 0; i < sizeof inner / sizeof *inner; i++)
         memset(&whole->tensor[inner[i]], 0, sizeof whole->tensor[inner[i]]);

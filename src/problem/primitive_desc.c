@@ -1,9 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The descriptors of softmax, of the weighted sum and of the merge. */
 #include "problem/check.h"
-#include "problem/layout.h"
+#include "problem/primitive.h"
 #include "util/error.h"
 #include "util/struct_size.h"
+
+static const struct cla_operand operands[] = {
+    CLA_ATTENTION_OPERANDS,
+    [CLA_WEIGHTS] = {"weights", CLA_CUT_SCORES, true},
+    [CLA_PARTS] = {"parts_output", CLA_CUT_PARTS, false},
+    [CLA_PART_LSE] = {"part_lse", CLA_CUT_PARTS, false},
+};
+_Static_assert(CLA_NUM_PRIMITIVE_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
+
+const struct cla_operation cla_softmax_operation = {
+    .name = "softmax",
+    .operands = operands,
+    .q_len = "q_len",
+    .kv_len = "kv_len",
+    .in_place = {.output = CLA_WEIGHTS, .input = CLA_SCORES},
+    .format = cla_format_attention,
+};
+
+const struct cla_operation cla_weighted_sum_operation = {
+    .name = "weighted_sum",
+    .operands = operands,
+    .typed = {CLA_VALUE, CLA_OUTPUT},
+    .num_typed = 2,
+    .q_len = "q_len",
+    .kv_len = "kv_len",
+    .format = cla_format_attention,
+};
+
+const struct cla_operation cla_merge_operation = {
+    .name = "merge",
+    .operands = operands,
+    .typed = {CLA_PARTS, CLA_OUTPUT},
+    .num_typed = 2,
+    .q_len = "q_len",
+    .kv_len = "parts",
+    .format = cla_format_attention,
+};
 
 /* The sizes that both have, already in `problem`; their heads are called `heads`. */
 static clattn_status check_sizes(const struct cla_problem *problem, const char *heads, clattn_error *error)
@@ -23,21 +60,19 @@ clattn_status cla_problem_from_softmax(const clattn_softmax_desc *given, struct 
     clattn_softmax_desc desc;
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_softmax_desc", error));
     memset(problem, 0, sizeof *problem);
-    problem->operation = CLA_OP_SOFTMAX;
+    problem->operation = &cla_softmax_operation;
     problem->batch = desc.batch;
     problem->q_heads = problem->kv_heads = desc.heads;
     problem->q_len = desc.q_len;
-    problem->kv_len = problem->mask_keys = desc.kv_len;
+    problem->kv_len = desc.kv_len;
     CLA_TRY(check_sizes(problem, "heads", error));
 
     const int64_t scores[4] = {desc.batch, desc.heads, desc.q_len, desc.kv_len};
     const int64_t lse[4] = {desc.batch, desc.heads, desc.q_len, 1};
-    CLA_TRY(cla_check_dtype(CLA_SCORES, desc.scores.dtype, CLA_DTYPES_F32, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_SCORES, &desc.scores, scores, false, error));
-    CLA_TRY(cla_check_dtype(CLA_WEIGHTS, desc.weights.dtype, CLA_DTYPES_F32, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_WEIGHTS, &desc.weights, scores, true, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_SCORES, &desc.scores, CLA_DTYPES_F32, scores, false, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_WEIGHTS, &desc.weights, CLA_DTYPES_F32, scores, true, error));
     if (desc.lse)
-        CLA_TRY(cla_tensor_resolve(problem, CLA_LSE, &dense_f32, lse, true, error));
+        CLA_TRY(cla_set_tensor(problem, CLA_LSE, &dense_f32, CLA_DTYPES_F32, lse, true, error));
     return CLATTN_SUCCESS;
 }
 
@@ -47,12 +82,12 @@ clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *give
     clattn_weighted_sum_desc desc;
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_weighted_sum_desc", error));
     memset(problem, 0, sizeof *problem);
-    problem->operation = CLA_OP_WEIGHTED_SUM;
+    problem->operation = &cla_weighted_sum_operation;
     problem->batch = desc.batch;
     problem->q_heads = desc.q_heads;
     problem->kv_heads = desc.kv_heads;
     problem->q_len = desc.q_len;
-    problem->kv_len = problem->mask_keys = desc.kv_len;
+    problem->kv_len = desc.kv_len;
     CLA_TRY(check_sizes(problem, "q_heads", error));
     CLA_TRY(cla_check_range("value_dim", desc.value_dim, 1, CLA_MAX_LENGTH, error));
     problem->value_dim = desc.value_dim;
@@ -60,12 +95,9 @@ clattn_status cla_problem_from_weighted_sum(const clattn_weighted_sum_desc *give
     const int64_t weights[4] = {desc.batch, desc.q_heads, desc.q_len, desc.kv_len};
     const int64_t value[4] = {desc.batch, desc.kv_heads, desc.kv_len, desc.value_dim};
     const int64_t output[4] = {desc.batch, desc.q_heads, desc.q_len, desc.value_dim};
-    CLA_TRY(cla_check_dtype(CLA_WEIGHTS, desc.weights.dtype, CLA_DTYPES_F32, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_WEIGHTS, &desc.weights, weights, false, error));
-    CLA_TRY(cla_check_dtype(CLA_VALUE, desc.value.dtype, CLA_DTYPES_FLOATING, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_VALUE, &desc.value, value, false, error));
-    CLA_TRY(cla_check_dtype(CLA_OUTPUT, desc.output.dtype, CLA_DTYPES_FLOATING, error));
-    return cla_tensor_resolve(problem, CLA_OUTPUT, &desc.output, output, true, error);
+    CLA_TRY(cla_set_tensor(problem, CLA_WEIGHTS, &desc.weights, CLA_DTYPES_F32, weights, false, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_VALUE, &desc.value, CLA_DTYPES_FLOATING, value, false, error));
+    return cla_set_tensor(problem, CLA_OUTPUT, &desc.output, CLA_DTYPES_FLOATING, output, true, error);
 }
 
 clattn_status cla_problem_from_merge(const clattn_merge_desc *given, struct cla_problem *problem, clattn_error *error)
@@ -74,14 +106,14 @@ clattn_status cla_problem_from_merge(const clattn_merge_desc *given, struct cla_
     clattn_merge_desc desc;
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_merge_desc", error));
     memset(problem, 0, sizeof *problem);
-    problem->operation = CLA_OP_MERGE;
+    problem->operation = &cla_merge_operation;
     problem->batch = desc.batch;
     problem->q_heads = problem->kv_heads = desc.heads;
     problem->q_len = desc.q_len;
     CLA_TRY(check_sizes(problem, "heads", error));
     CLA_TRY(cla_check_range("parts", desc.parts, 0, CLA_MAX_LENGTH, error));
     CLA_TRY(cla_check_range("value_dim", desc.value_dim, 1, CLA_MAX_LENGTH, error));
-    problem->kv_len = problem->mask_keys = desc.parts;
+    problem->kv_len = desc.parts;
     problem->value_dim = desc.value_dim;
 
     /* Parts have five extents, of which batch and heads are one: they are dense. */
@@ -90,12 +122,10 @@ clattn_status cla_problem_from_merge(const clattn_merge_desc *given, struct cla_
     const int64_t part_lse[4] = {desc.parts, desc.batch * desc.heads, desc.q_len, 1};
     const int64_t output[4] = {desc.batch, desc.heads, desc.q_len, desc.value_dim};
     const int64_t lse[4] = {desc.batch, desc.heads, desc.q_len, 1};
-    CLA_TRY(cla_check_dtype(CLA_PARTS, desc.part, CLA_DTYPES_FLOATING, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_PARTS, &dense, parts, false, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_PART_LSE, &dense_f32, part_lse, false, error));
-    CLA_TRY(cla_check_dtype(CLA_OUTPUT, desc.output.dtype, CLA_DTYPES_FLOATING, error));
-    CLA_TRY(cla_tensor_resolve(problem, CLA_OUTPUT, &desc.output, output, true, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_PARTS, &dense, CLA_DTYPES_FLOATING, parts, false, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_PART_LSE, &dense_f32, CLA_DTYPES_F32, part_lse, false, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_OUTPUT, &desc.output, CLA_DTYPES_FLOATING, output, true, error));
     if (desc.lse)
-        CLA_TRY(cla_tensor_resolve(problem, CLA_LSE, &dense_f32, lse, true, error));
+        CLA_TRY(cla_set_tensor(problem, CLA_LSE, &dense_f32, CLA_DTYPES_F32, lse, true, error));
     return CLATTN_SUCCESS;
 }

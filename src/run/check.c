@@ -2,68 +2,7 @@
 /* What a run must satisfy before anything is enqueued: lengths within the plan's, buffers that hold their tensors. */
 #include "run/plan.h"
 #include "util/error.h"
-#include "util/size.h"
 #include <string.h>
-
-bool cla_run_is_empty(const struct cla_problem *problem, int64_t q_len)
-{
-    return problem->batch == 0 || problem->q_heads == 0 || q_len == 0;
-}
-
-struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand, const struct cla_run *run)
-{
-    struct cla_tensor tensor = problem->tensor[operand];
-    switch (operand) {
-    case CLA_QUERY:
-    case CLA_INPUT:
-    case CLA_OUTPUT:
-    case CLA_LSE:
-        tensor.extent[2] = problem->q_cu_lengths != CLATTN_LENGTHS_NONE ? run->q_total : run->q_len;
-        break;
-    case CLA_KEY:
-    case CLA_VALUE:
-    case CLA_CONTEXT:
-        if (problem->operation == CLA_OP_APPEND) /* the new ones */
-            tensor.extent[2] = run->q_len;
-        else if (problem->kv_cu_lengths != CLATTN_LENGTHS_NONE)
-            tensor.extent[2] = run->kv_total;
-        else if (problem->kv_storage == CLATTN_STORAGE_LINEAR)
-            tensor.extent[2] = run->kv_len;
-        break;
-    case CLA_BLOCK_TABLE:
-        tensor.extent[3] = cla_ceil_div(run->kv_len, problem->page_size);
-        break;
-    case CLA_MASK: /* extents of 1 are repeated, so they are read even where the lengths are 0 or 1 */
-        if (tensor.extent[2] > 1 || run->q_len == 0)
-            tensor.extent[2] = run->q_len;
-        tensor.extent[3] = cla_min(tensor.extent[3], run->kv_len);
-        break;
-    case CLA_POSITIONS: /* extents of 1 stay: a position for all of a batch */
-        tensor.extent[2] = cla_min(tensor.extent[2], run->q_len);
-        break;
-    case CLA_SCORES:
-    case CLA_WEIGHTS:
-        tensor.extent[2] = run->q_len;
-        tensor.extent[3] = run->kv_len;
-        break;
-    case CLA_PARTS:
-    case CLA_PART_LSE:
-        tensor.extent[0] = run->kv_len;
-        tensor.extent[2] = run->q_len;
-        break;
-    default:
-        break;
-    }
-    tensor.span = 1;
-    for (int d = 0; d < 4; d++) {
-        if (tensor.extent[d] == 0) {
-            tensor.span = 0;
-            break;
-        }
-        tensor.span += (tensor.extent[d] - 1) * tensor.stride[d];
-    }
-    return tensor;
-}
 
 /* An operand where it lies: `start` counts bytes from the beginning of `root`, the memory object behind sub-buffers. */
 struct placed {
@@ -129,38 +68,31 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
     return CLATTN_SUCCESS;
 }
 
-/*
- * Working in place is the one way in which an output may share bytes with an operand: these operations read an element
- * before writing it.
- */
-static bool is_in_place(enum cla_operation operation, const struct placed *out, enum cla_operand output,
-                        const struct placed *in, enum cla_operand input)
+/* Working in place is the one way in which an output may share bytes with an operand. */
+static bool is_in_place(const struct cla_operation *operation, int output, const struct placed *out, int input,
+                        const struct placed *in)
 {
-    const bool pair = operation == CLA_OP_SOFTMAX ? output == CLA_WEIGHTS && input == CLA_SCORES
-                      : operation == CLA_OP_ROTARY || operation == CLA_OP_SINUSOIDAL
-                          ? output == CLA_OUTPUT && input == CLA_INPUT
-                          : false;
+    const bool pair = output != input && output == operation->in_place.output && input == operation->in_place.input;
     return pair && out->start == in->start && out->tensor.dtype == in->tensor.dtype &&
            memcmp(out->tensor.stride, in->tensor.stride, sizeof in->tensor.stride) == 0 &&
            memcmp(out->tensor.extent, in->tensor.extent, sizeof in->tensor.extent) == 0;
 }
 
-static clattn_status check_sharing(const clattn_plan *plan, const struct placed placed[CLA_NUM_OPERANDS],
+static clattn_status check_sharing(const clattn_plan *plan, const struct placed placed[CLA_MAX_OPERANDS],
                                    clattn_error *error)
 {
-    for (int out = 0; out < CLA_NUM_OPERANDS; out++) {
+    for (int out = 0; out < CLA_MAX_OPERANDS; out++) {
         if (placed[out].root == NULL || !placed[out].tensor.written)
             continue;
-        for (int other = 0; other < CLA_NUM_OPERANDS; other++) {
+        for (int other = 0; other < CLA_MAX_OPERANDS; other++) {
             const struct placed *a = &placed[out];
             const struct placed *b = &placed[other];
-            if (other == out || b->root != a->root ||
-                is_in_place(plan->problem.operation, a, (enum cla_operand)out, b, (enum cla_operand)other))
+            if (other == out || b->root != a->root || is_in_place(plan->problem.operation, out, a, other, b))
                 continue;
             if (cla_tensors_overlap(&a->tensor, a->start, &b->tensor, b->start))
                 return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
                                 "buffer %s shares bytes with %s: expected outputs apart from every other operand",
-                                cla_operand_string((enum cla_operand)out), cla_operand_string((enum cla_operand)other));
+                                cla_operand_name(&plan->problem, out), cla_operand_name(&plan->problem, other));
         }
     }
     return CLATTN_SUCCESS;
@@ -168,7 +100,7 @@ static clattn_status check_sharing(const clattn_plan *plan, const struct placed 
 
 /* The workspace is written and read during the run, so nothing else may lie in it. */
 static clattn_status check_workspace(const clattn_plan *plan, const struct cla_run *run,
-                                     const struct placed placed[CLA_NUM_OPERANDS], clattn_error *error)
+                                     const struct placed placed[CLA_MAX_OPERANDS], clattn_error *error)
 {
     if (plan->workspace_size == 0 || run->workspace.mem == NULL)
         return CLATTN_SUCCESS;
@@ -177,12 +109,12 @@ static clattn_status check_workspace(const clattn_plan *plan, const struct cla_r
                                       .stride = {0, 0, 0, 1},
                                       .span = (int64_t)plan->workspace_size}};
     CLA_TRY(check_buffer(plan, &run->workspace, "workspace", (int64_t)plan->workspace_size, 256, &space, error));
-    for (int other = 0; other < CLA_NUM_OPERANDS; other++) {
+    for (int other = 0; other < CLA_MAX_OPERANDS; other++) {
         if (placed[other].root == space.root &&
             cla_tensors_overlap(&space.tensor, space.start, &placed[other].tensor, placed[other].start))
             return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
                             "buffer workspace shares bytes with %s: expected it apart from every operand",
-                            cla_operand_string((enum cla_operand)other));
+                            cla_operand_name(&plan->problem, other));
     }
     return CLATTN_SUCCESS;
 }
@@ -195,62 +127,30 @@ static clattn_status check_length(const char *name, int64_t length, int64_t most
     return CLATTN_SUCCESS;
 }
 
-/* What the arguments of an operation call the q_len and the kv_len of a run. */
-static const struct {
-    const char *q_len, *kv_len;
-} length_names[] = {
-    [CLA_OP_ATTENTION] = {"q_len", "kv_len"}, [CLA_OP_SCORES] = {"q_len", "kv_len"},
-    [CLA_OP_SOFTMAX] = {"q_len", "kv_len"},   [CLA_OP_WEIGHTED_SUM] = {"q_len", "kv_len"},
-    [CLA_OP_MERGE] = {"q_len", "parts"},      [CLA_OP_APPEND] = {"length", "capacity"},
-    [CLA_OP_ROTARY] = {"length", "kv_len"},   [CLA_OP_SINUSOIDAL] = {"length", "kv_len"},
-    [CLA_OP_LINEAR] = {"length", "kv_len"},   [CLA_OP_LAYER] = {"q_len", "kv_len"},
-};
-
-/* Where tokens stand at offset + i, far from overflow and, with tables, in these. */
-static clattn_status check_offset(const struct cla_problem *problem, const struct cla_run *run, clattn_error *error)
-{
-    const struct cla_tensor *table = &problem->tensor[CLA_COS];
-    const bool uniform = problem->operation == CLA_OP_ROTARY || problem->operation == CLA_OP_SINUSOIDAL;
-    if (!uniform || problem->tensor[CLA_POSITIONS].present)
-        return CLATTN_SUCCESS;
-    const int64_t least = table->present ? 0 : -CLA_UNBOUNDED / 2;
-    const int64_t greatest = table->present ? table->extent[2] - run->q_len : CLA_UNBOUNDED / 2;
-    if (table->present && greatest < 0)
-        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "length is %lld: expected at most table_length (%lld)",
-                        (long long)run->q_len, (long long)table->extent[2]);
-    if (run->offset < least || run->offset > greatest)
-        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "offset is %lld: expected %lld to %lld%s",
-                        (long long)run->offset, (long long)least, (long long)greatest,
-                        table->present ? ", table_length less the length" : "");
-    return CLATTN_SUCCESS;
-}
-
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    CLA_TRY(check_length(length_names[problem->operation].q_len, run->q_len, problem->q_len, error));
-    CLA_TRY(check_length(length_names[problem->operation].kv_len, run->kv_len, problem->kv_len, error));
-    CLA_TRY(check_length("q_total", run->q_total, problem->q_total, error));
-    CLA_TRY(check_length("kv_total", run->kv_total, problem->kv_total, error));
-    if (problem->kv_storage == CLATTN_STORAGE_CIRCULAR && run->kv_len != problem->kv_len)
-        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
-                        "kv_len is %lld: expected the plan's %lld, the capacity of the circular cache",
-                        (long long)run->kv_len, (long long)problem->kv_len);
-    CLA_TRY(check_offset(problem, run, error));
-    if (cla_run_is_empty(problem, run->q_len))
+    const struct cla_operation *operation = problem->operation;
+    const struct cla_lengths *lengths = &run->lengths;
+    CLA_TRY(check_length(operation->q_len, lengths->q_len, problem->q_len, error));
+    CLA_TRY(check_length(operation->kv_len, lengths->kv_len, problem->kv_len, error));
+    CLA_TRY(check_length("q_total", lengths->q_total, problem->semantics.q_total, error));
+    CLA_TRY(check_length("kv_total", lengths->kv_total, problem->semantics.kv_total, error));
+    if (operation->check_lengths != NULL)
+        CLA_TRY(operation->check_lengths(problem, lengths, error));
+    if (cla_problem_is_empty(problem, lengths->q_len))
         return CLATTN_SUCCESS;
-    struct placed placed[CLA_NUM_OPERANDS];
+    struct placed placed[CLA_MAX_OPERANDS];
     memset(placed, 0, sizeof placed);
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
-        enum cla_operand operand = (enum cla_operand)o;
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         struct placed *p = &placed[o];
         if (problem->tensor[o].present)
-            p->tensor = cla_run_tensor(problem, operand, run);
+            p->tensor = cla_problem_cut(problem, o, lengths);
         if (p->tensor.span == 0) {
             run->buffer[o] = (clattn_buffer){0};
             continue;
         }
-        CLA_TRY(check_buffer(plan, &run->buffer[o], cla_operand_string(operand),
+        CLA_TRY(check_buffer(plan, &run->buffer[o], cla_operand_name(problem, o),
                              p->tensor.span * p->tensor.element_size, p->tensor.element_size, p, error));
     }
     CLA_TRY(check_sharing(plan, placed, error));

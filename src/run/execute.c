@@ -48,19 +48,19 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
             size = sizeof(cl_int4);
             break;
         case CLA_ARG_Q_LEN:
-            arg.value.i = (cl_int)run->q_len;
+            arg.value.i = (cl_int)run->lengths.q_len;
             break;
         case CLA_ARG_KV_LEN:
-            arg.value.i = (cl_int)run->kv_len;
+            arg.value.i = (cl_int)run->lengths.kv_len;
             break;
         case CLA_ARG_Q_TOTAL:
-            arg.value.i = (cl_int)run->q_total;
+            arg.value.i = (cl_int)run->lengths.q_total;
             break;
         case CLA_ARG_KV_TOTAL:
-            arg.value.i = (cl_int)run->kv_total;
+            arg.value.i = (cl_int)run->lengths.kv_total;
             break;
         case CLA_ARG_OFFSET:
-            arg.value.l = cla_clamp(run->offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
+            arg.value.l = cla_clamp(run->lengths.offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
             size = sizeof(cl_long);
             break;
         case CLA_ARG_INT:
@@ -136,11 +136,11 @@ static clattn_status enqueue_steps(clattn_plan *plan, cl_command_queue queue, co
                                    struct chain *chain, bool want_event, clattn_error *error)
 {
     size_t end = plan->num_steps; /* behind the last step that has something to do */
-    while (end > 0 && count_groups(&plan->steps[end - 1], run->q_len, run->kv_len) == 0)
+    while (end > 0 && count_groups(&plan->steps[end - 1], run->lengths.q_len, run->lengths.kv_len) == 0)
         end--;
     for (size_t i = 0; i < end; i++) {
         const struct cla_step *step = &plan->steps[i];
-        int64_t groups = count_groups(step, run->q_len, run->kv_len);
+        int64_t groups = count_groups(step, run->lengths.q_len, run->lengths.kv_len);
         bool last = i + 1 == end;
         if (groups == 0)
             continue;
@@ -163,10 +163,10 @@ static struct cla_run run_of_part(const struct cla_part *part, const struct cla_
 {
     struct cla_run run = *whole;
     if (part->length != CLA_PART_AS_WHOLE) {
-        run.q_len = part->length == CLA_PART_Q_LEN ? whole->q_len : whole->kv_len;
-        run.kv_len = 0;
+        run.lengths.q_len = part->length == CLA_PART_Q_LEN ? whole->lengths.q_len : whole->lengths.kv_len;
+        run.lengths.kv_len = 0;
     }
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++) {
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         const struct cla_link *link = &part->link[o];
         if (!part->plan->problem.tensor[o].present)
             run.buffer[o] = (clattn_buffer){0};
@@ -181,7 +181,7 @@ static struct cla_run run_of_part(const struct cla_part *part, const struct cla_
 static clattn_status enqueue_plan(clattn_plan *plan, cl_command_queue queue, const struct cla_run *run,
                                   struct chain *chain, bool want_event, clattn_error *error)
 {
-    if (plan->parts == NULL || cla_run_is_empty(&plan->problem, run->q_len))
+    if (plan->parts == NULL || cla_problem_is_empty(&plan->problem, run->lengths.q_len))
         return enqueue_steps(plan, queue, run, chain, want_event, error);
     for (size_t i = 0; i < plan->num_parts; i++) {
         const struct cla_part *part = &plan->parts[i];
@@ -218,7 +218,7 @@ static clattn_status check_queue(const clattn_plan *plan, cl_command_queue queue
 /* A workspace of the library's own: released at once after the enqueue, freed by OpenCL when the commands are done. */
 static clattn_status make_workspace(const clattn_plan *plan, struct cla_run *run, cl_mem *owned, clattn_error *error)
 {
-    const bool idle = cla_run_is_empty(&plan->problem, run->q_len);
+    const bool idle = cla_problem_is_empty(&plan->problem, run->lengths.q_len);
     if (plan->workspace_size == 0 || run->workspace.mem != NULL || idle)
         return CLATTN_SUCCESS;
     cl_int code = CL_SUCCESS;

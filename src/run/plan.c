@@ -150,8 +150,8 @@ clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla
     *part = &parts[plan->num_parts++];
     memset(*part, 0, sizeof **part);
     (*part)->plan = made;
-    for (int o = 0; o < CLA_NUM_OPERANDS; o++)
-        (*part)->link[o].operand = (enum cla_operand)o;
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++)
+        (*part)->link[o].operand = o;
     return CLATTN_SUCCESS;
 }
 
@@ -172,7 +172,7 @@ static cl_long4 view4(int64_t x, int64_t y, int64_t z, int64_t w)
     return view;
 }
 
-void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand)
+void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, int operand)
 {
     const struct cla_tensor *tensor = &problem->tensor[operand];
     next_arg(step, CLA_ARG_BUFFER)->operand = operand;

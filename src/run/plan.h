@@ -34,7 +34,7 @@ enum cla_arg_kind {
 
 struct cla_arg {
     enum cla_arg_kind kind;
-    enum cla_operand operand;
+    int operand;
     union {
         cl_mem constant; /* the plan's */
         cl_long4 view;
@@ -79,15 +79,15 @@ enum cla_part_length {
 /* Where an operand of a plan within a plan comes from. */
 struct cla_link {
     bool in_workspace;
-    enum cla_operand operand; /* of the whole */
-    size_t place;             /* bytes from the start of the whole's workspace */
+    int operand;  /* of the whole */
+    size_t place; /* bytes from the start of the whole's workspace */
 };
 
 /* A plan within a plan, owned by it and run by nobody else. */
 struct cla_part {
     clattn_plan *plan;
     enum cla_part_length length;
-    struct cla_link link[CLA_NUM_OPERANDS];
+    struct cla_link link[CLA_MAX_OPERANDS];
     size_t workspace; /* bytes from the start of the whole's: where the part's own begins */
 };
 
@@ -110,12 +110,8 @@ struct clattn_plan {
 
 /* What changes from run to run. */
 struct cla_run {
-    int64_t q_len;
-    int64_t kv_len;
-    int64_t offset;
-    int64_t q_total;  /* ragged queries */
-    int64_t kv_total; /* ragged keys */
-    clattn_buffer buffer[CLA_NUM_OPERANDS];
+    struct cla_lengths lengths;
+    clattn_buffer buffer[CLA_MAX_OPERANDS];
     clattn_buffer workspace;
 };
 
@@ -152,7 +148,7 @@ clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *dat
 clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla_part **part, clattn_error *error);
 
 /* Append arguments to a step, in the order of the kernel's parameters. */
-void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, enum cla_operand operand);
+void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, int operand);
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
 void cla_step_workspace_from(struct cla_step *step, int64_t start, int64_t batch_stride, int64_t head_stride,
                              int64_t row_stride); /* `start`: floats from the beginning of the workspace */
@@ -179,12 +175,5 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
  * touch, unchecked as they are, so that they meet no kernel.
  */
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error);
-
-/* Whether a run of these lengths has nothing to compute. */
-bool cla_run_is_empty(const struct cla_problem *problem, int64_t q_len);
-
-/* An operand with its extents cut to the lengths of a run, and the span that goes with them. */
-struct cla_tensor cla_run_tensor(const struct cla_problem *problem, enum cla_operand operand,
-                                 const struct cla_run *run);
 
 #endif

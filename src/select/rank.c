@@ -2,26 +2,28 @@
 /* The ranking table. A row is for one operation and one device class; of several that fit, all
  * variants are tried, the first row's first. */
 #include "select/rank.h"
+#include "problem/attention.h"
+#include "problem/linear.h"
 #include <stdbool.h>
 #include <string.h>
 
 static const struct {
-    enum cla_operation operation;
+    const struct cla_operation *operation;
     clattn_device_class device_class;
     int64_t most_queries; /* the row is for problems of at most so many; 0: any number */
     const char *best_first[4];
 } table[] = {
     /* On a CPU a vector of queries in one work-item beats work-items that share memory, which is only cache there. */
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 16, {"split_kv_vector"}},
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 0, {"flash_vector", "split_kv_vector", "flash", "unfused"}},
+    {&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, 16, {"split_kv_vector"}},
+    {&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, 0, {"flash_vector", "split_kv_vector", "flash", "unfused"}},
     /* Few queries are bound by bandwidth: what reads keys and values once for all heads of a group comes first. */
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, 16, {"split_kv"}},
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, 0, {"flash", "unfused"}},
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, 16, {"split_kv"}},
-    {CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, 0, {"flash", "unfused"}},
-    {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
-    {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
-    {CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},
+    {&cla_attention_operation, CLATTN_DEVICE_CLASS_GPU, 16, {"split_kv"}},
+    {&cla_attention_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"flash", "unfused"}},
+    {&cla_attention_operation, CLATTN_DEVICE_CLASS_MOBILE, 16, {"split_kv"}},
+    {&cla_attention_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"flash", "unfused"}},
+    {&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
+    {&cla_linear_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
+    {&cla_linear_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},
 };
 
 enum { NUM_ROWS = sizeof table / sizeof *table, NUM_RANKED = sizeof table[0].best_first / sizeof *table[0].best_first };

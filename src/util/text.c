@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A growing string, and the quoting of text that is not ours. */
+/* A growing string, a line of a given size, and the quoting of text that is not ours. */
 #include "util/text.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,6 +42,18 @@ void cla_text_free(struct cla_text *text)
 {
     free(text->data);
     memset(text, 0, sizeof *text);
+}
+
+void cla_line_add(struct cla_line *line, const char *format, ...)
+{
+    va_list arguments;
+    const bool room = line->length < line->size;
+    va_start(arguments, format);
+    const int length =
+        vsnprintf(room ? line->text + line->length : NULL, room ? line->size - line->length : 0, format, arguments);
+    va_end(arguments);
+    if (length > 0)
+        line->length += (size_t)length;
 }
 
 const char *cla_quote(char *out, size_t size, const char *text, size_t length)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A growing string: after the first failed allocation it stays as it is and `failed` says so. And the quoting of text
- * that came from outside, for messages.
+ * A growing string: after the first failed allocation it stays as it is and `failed` says so. A line of a given size.
+ * And the quoting of text that came from outside, for messages.
  */
 #ifndef CLA_UTIL_TEXT_H
 #define CLA_UTIL_TEXT_H
@@ -18,6 +18,15 @@ struct cla_text {
 
 __attribute__((format(printf, 2, 3))) void cla_text_add(struct cla_text *text, const char *format, ...);
 void cla_text_free(struct cla_text *text);
+
+/* Text as snprintf leaves it: cut at `size`, 0-terminated if that is not 0, `length` counting all of it. */
+struct cla_line {
+    char *text;
+    size_t size;
+    size_t length;
+};
+
+__attribute__((format(printf, 2, 3))) void cla_line_add(struct cla_line *line, const char *format, ...);
 
 /*
  * Writes text[0..length) into `out` between double quotes, bytes that do not print as \xNN, and returns `out`. What

@@ -4,6 +4,7 @@
  * that making, running and releasing, or failing to, leaves no OpenCL object behind.
  */
 #include "ops/variant.h"
+#include "problem/attention.h"
 #include "util/error.h"
 #include "util/os.h"
 #include <setjmp.h>

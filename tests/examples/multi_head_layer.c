@@ -26,7 +26,7 @@ static clattn_buffer buffer(cl_context context, cl_mem_flags flags, size_t bytes
     cl_int code;
     cl_mem mem = clCreateBuffer(context, flags, bytes, from, &code);
     check(code == CL_SUCCESS, "clCreateBuffer failed");
-    return (clattn_buffer){CLATTN_BUFFER_CL_MEM, mem, 0};
+    return (clattn_buffer){.mem = mem};
 }
 
 int main(void)

@@ -27,7 +27,7 @@ static void check(int good, const char *what)
 
 static clattn_buffer buffer_at(cl_mem mem, size_t floats)
 {
-    return (clattn_buffer){CLATTN_BUFFER_CL_MEM, mem, floats * sizeof(float)};
+    return (clattn_buffer){.mem = mem, .offset = floats * sizeof(float)};
 }
 
 int main(void)

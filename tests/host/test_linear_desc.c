@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "plain.h"
-#include "problem/problem.h"
+#include "problem/linear.h"
 #include <stdio.h>
 
 static clattn_linear_desc plain_linear(void)
@@ -31,18 +31,18 @@ static void a_descriptor_becomes_a_problem(void **state)
     d.bias_dtype = CLATTN_F16;
     SET(d.output, 30 * 210, 0, 210, 1);
     assert_int_equal(cla_problem_from_linear(&d, &problem, NULL), CLATTN_SUCCESS);
-    assert_int_equal(problem.operation, CLA_OP_LINEAR);
+    assert_int_equal(problem.operation, &cla_linear_operation);
     assert_int_equal(problem.q_len, 30);
     assert_int_equal(problem.head_dim, 50);
     assert_int_equal(problem.value_dim, 70);
-    assert_int_equal(problem.tensor[CLA_INPUT].stride[0], 30 * 50);
-    assert_int_equal(problem.tensor[CLA_INPUT].stride[1], 0);
-    assert_int_equal(problem.tensor[CLA_WEIGHT].stride[2], 50);
-    assert_int_equal(problem.tensor[CLA_WEIGHT].span, 70 * 50);
-    assert_int_equal(problem.tensor[CLA_OUTPUT].stride[2], 210);
-    assert_true(problem.tensor[CLA_OUTPUT].written && !problem.tensor[CLA_INPUT].written);
-    assert_int_equal(problem.tensor[CLA_BIAS].span, 70);
-    assert_int_equal(problem.tensor[CLA_BIAS].element_size, 2);
+    assert_int_equal(problem.tensor[CLA_LINEAR_INPUT].stride[0], 30 * 50);
+    assert_int_equal(problem.tensor[CLA_LINEAR_INPUT].stride[1], 0);
+    assert_int_equal(problem.tensor[CLA_LINEAR_WEIGHT].stride[2], 50);
+    assert_int_equal(problem.tensor[CLA_LINEAR_WEIGHT].span, 70 * 50);
+    assert_int_equal(problem.tensor[CLA_LINEAR_OUTPUT].stride[2], 210);
+    assert_true(problem.tensor[CLA_LINEAR_OUTPUT].written && !problem.tensor[CLA_LINEAR_INPUT].written);
+    assert_int_equal(problem.tensor[CLA_LINEAR_BIAS].span, 70);
+    assert_int_equal(problem.tensor[CLA_LINEAR_BIAS].element_size, 2);
 }
 
 static void without_bias_its_type_is_not_read(void **state)
@@ -52,7 +52,7 @@ static void without_bias_its_type_is_not_read(void **state)
     struct cla_problem problem;
     d.bias_dtype = CLATTN_BOOL;
     assert_int_equal(cla_problem_from_linear(&d, &problem, NULL), CLATTN_SUCCESS);
-    assert_false(problem.tensor[CLA_BIAS].present);
+    assert_false(problem.tensor[CLA_LINEAR_BIAS].present);
 }
 
 static void zero_rows_are_taken(void **state)

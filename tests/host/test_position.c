@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "plain.h"
-#include "problem/problem.h"
+#include "problem/position.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -128,7 +128,7 @@ static void what_is_not_asked_for_is_not_read(void **state)
     sinusoidal.input.dtype = CLATTN_BOOL;
     sinusoidal.column_scale = (double)INFINITY;
     assert_int_equal(cla_problem_from_sinusoidal(&sinusoidal, &problem, NULL), CLATTN_SUCCESS);
-    assert_false(problem.tensor[CLA_INPUT].present);
+    assert_false(problem.tensor[CLA_TOKENS_IN].present);
 }
 
 static void defaults_are_filled_in(void **state)
@@ -137,8 +137,8 @@ static void defaults_are_filled_in(void **state)
     struct cla_problem problem;
     clattn_rotary_desc rotary = plain_rotary();
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
-    assert_int_equal(problem.rotary_dim, 64);
-    assert_true(problem.angle_base == 10000.0);
+    assert_int_equal(problem.angles.rotary_dim, 64);
+    assert_true(problem.angles.base == 10000.0);
     rotary = with_tables();
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     assert_int_equal(problem.tensor[CLA_COS].stride[0], 0); /* one table for all */
@@ -150,7 +150,7 @@ static void defaults_are_filled_in(void **state)
     sinusoidal.rows = 5;
     sinusoidal.columns = 6;
     assert_int_equal(cla_problem_from_sinusoidal(&sinusoidal, &problem, NULL), CLATTN_SUCCESS);
-    assert_true(problem.row_scale == 1.0 && problem.column_scale == 1.0);
+    assert_true(problem.angles.row_scale == 1.0 && problem.angles.column_scale == 1.0);
 }
 
 static void strings_say_what_is_asked(void **state)

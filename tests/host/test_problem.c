@@ -8,7 +8,10 @@
 #include <cmocka.h>
 
 #include "plain.h"
-#include "problem/problem.h"
+#include "problem/append.h"
+#include "problem/attention.h"
+#include "problem/layer.h"
+#include "problem/primitive.h"
 #include <math.h>
 
 static struct cla_problem problem_of(const clattn_attention_desc *d)
@@ -49,7 +52,7 @@ static void defaults_are_filled_in(void **state)
     clattn_attention_desc d = plain();
     d.key.dtype = CLATTN_F16;
     struct cla_problem p = problem_of(&d);
-    assert_int_equal(p.operation, CLA_OP_ATTENTION);
+    assert_int_equal(p.operation, &cla_attention_operation);
     assert_int_equal(p.batch, 2);
     assert_int_equal(p.q_heads, 12);
     assert_int_equal(p.kv_heads, 4);
@@ -57,14 +60,14 @@ static void defaults_are_filled_in(void **state)
     assert_int_equal(p.kv_len, 50);
     assert_int_equal(p.head_dim, 64);
     assert_int_equal(p.value_dim, 64);
-    assert_true(p.scale == 0.125f);
-    assert_true(p.softcap == 0.0f && !signbit(p.softcap));
-    assert_int_equal(p.mask_keys, 50);
+    assert_true(p.semantics.scale == 0.125f);
+    assert_true(p.semantics.softcap == 0.0f && !signbit(p.semantics.softcap));
+    assert_int_equal(p.semantics.mask_keys, 50);
     assert_tensor(&p.tensor[CLA_QUERY], false, 4, INTS(2, 12, 30, 64), INTS(23040, 1920, 64, 1), 46080);
     assert_tensor(&p.tensor[CLA_KEY], false, 2, INTS(2, 4, 50, 64), INTS(12800, 3200, 64, 1), 25600);
     assert_tensor(&p.tensor[CLA_VALUE], false, 4, INTS(2, 4, 50, 64), INTS(12800, 3200, 64, 1), 25600);
     assert_tensor(&p.tensor[CLA_OUTPUT], true, 4, INTS(2, 12, 30, 64), INTS(23040, 1920, 64, 1), 46080);
-    for (int operand = CLA_MASK; operand < CLA_NUM_OPERANDS; operand++)
+    for (int operand = CLA_MASK; operand < CLA_MAX_OPERANDS; operand++)
         assert_false(p.tensor[operand].present);
 
     d.value_dim = 80;
@@ -75,13 +78,13 @@ static void defaults_are_filled_in(void **state)
     assert_int_equal(p.value_dim, 80);
     assert_int_equal(p.tensor[CLA_VALUE].extent[3], 80);
     assert_int_equal(p.tensor[CLA_OUTPUT].extent[3], 80);
-    assert_true(p.scale == (float)(1.0 / sqrt(3.0)));
-    assert_true(p.softcap == 0.0f && !signbit(p.softcap));
+    assert_true(p.semantics.scale == (float)(1.0 / sqrt(3.0)));
+    assert_true(p.semantics.softcap == 0.0f && !signbit(p.semantics.softcap));
     d.scale = -2.0f;
     d.softcap = 30.0f;
     p = problem_of(&d);
-    assert_true(p.scale == -2.0f);
-    assert_true(p.softcap == 30.0f);
+    assert_true(p.semantics.scale == -2.0f);
+    assert_true(p.semantics.softcap == 30.0f);
 }
 
 static void empty_problems_are_fine(void **state)
@@ -107,7 +110,7 @@ static void empty_problems_are_fine(void **state)
     d.lse = 1;
     mask_shape(&d, 1, 1, 1, 1);
     p = problem_of(&d);
-    assert_int_equal(p.mask_keys, 0);
+    assert_int_equal(p.semantics.mask_keys, 0);
     assert_tensor(&p.tensor[CLA_MASK], false, 4, INTS(1, 1, 1, 1), INTS(0, 0, 0, 0), 1);
     assert_int_equal(p.tensor[CLA_KEY].span, 0);
 
@@ -178,11 +181,11 @@ static void bands_are_folded(void **state)
         d.alignment = cases[i].alignment;
         d.offset = cases[i].offset;
         struct cla_problem p = problem_of(&d);
-        assert_int_equal(p.band, cases[i].band);
-        assert_int_equal(p.left, cases[i].left);
-        assert_int_equal(p.right, cases[i].right);
-        assert_int_equal(p.alignment, cases[i].band ? cases[i].alignment : CLATTN_ALIGN_NONE);
-        assert_int_equal(p.offset, cases[i].normal_offset);
+        assert_int_equal(p.semantics.band, cases[i].band);
+        assert_int_equal(p.semantics.left, cases[i].left);
+        assert_int_equal(p.semantics.right, cases[i].right);
+        assert_int_equal(p.semantics.alignment, cases[i].band ? cases[i].alignment : CLATTN_ALIGN_NONE);
+        assert_int_equal(p.semantics.offset, cases[i].normal_offset);
     }
 }
 
@@ -193,37 +196,37 @@ static void masks_are_normalised(void **state)
     d.mask_kind = CLATTN_MASK_BOOL;
     d.mask.dtype = CLATTN_BOOL;
     struct cla_problem p = problem_of(&d);
-    assert_int_equal(p.mask_kind, CLATTN_MASK_BOOL);
-    assert_int_equal(p.mask_keys, 50);
+    assert_int_equal(p.semantics.mask_kind, CLATTN_MASK_BOOL);
+    assert_int_equal(p.semantics.mask_keys, 50);
     assert_tensor(&p.tensor[CLA_MASK], false, 1, INTS(2, 12, 30, 50), INTS(18000, 1500, 50, 1), 36000);
 
-    assert_false(p.mask_pad);
+    assert_false(p.semantics.mask_pad);
 
     mask_shape(&d, 2, 1, 1, 7); /* the other keys are excluded, */
     d.mask.dtype = CLATTN_BF16;
     d.mask_pad = 1;
     p = problem_of(&d);
-    assert_int_equal(p.mask_kind, CLATTN_MASK_ADDITIVE);
-    assert_int_equal(p.mask_keys, 7);
-    assert_true(p.mask_pad);
+    assert_int_equal(p.semantics.mask_kind, CLATTN_MASK_ADDITIVE);
+    assert_int_equal(p.semantics.mask_keys, 7);
+    assert_true(p.semantics.mask_pad);
     d.mask_pad = 0; /* or lengths do that */
     d.kv_lengths = CLATTN_LENGTHS_I32;
     p = problem_of(&d);
-    assert_int_equal(p.mask_keys, 7);
-    assert_false(p.mask_pad);
+    assert_int_equal(p.semantics.mask_keys, 7);
+    assert_false(p.semantics.mask_pad);
     d.kv_lengths = CLATTN_LENGTHS_NONE;
     d.kv_cu_lengths = CLATTN_LENGTHS_I64;
     d.kv_total = 100;
     p = problem_of(&d);
-    assert_int_equal(p.mask_keys, 7);
+    assert_int_equal(p.semantics.mask_keys, 7);
     d.kv_cu_lengths = CLATTN_LENGTHS_NONE;
     d.mask_pad = 1;
     assert_tensor(&p.tensor[CLA_MASK], false, 2, INTS(2, 1, 1, 7), INTS(7, 0, 0, 1), 14);
 
     mask_shape(&d, 1, 12, 30, 1); /* one value for all keys */
     p = problem_of(&d);
-    assert_int_equal(p.mask_keys, 50);
-    assert_false(p.mask_pad);
+    assert_int_equal(p.semantics.mask_keys, 50);
+    assert_false(p.semantics.mask_pad);
     assert_tensor(&p.tensor[CLA_MASK], false, 2, INTS(1, 12, 30, 1), INTS(0, 30, 1, 0), 360);
 
     d.mask_kind = CLATTN_MASK_NONE; /* then shape and layout are not read */
@@ -231,7 +234,7 @@ static void masks_are_normalised(void **state)
     d.mask.dtype = (clattn_dtype)77;
     p = problem_of(&d);
     assert_false(p.tensor[CLA_MASK].present);
-    assert_int_equal(p.mask_keys, 50);
+    assert_int_equal(p.semantics.mask_keys, 50);
 }
 
 static void further_outputs_and_lengths(void **state)
@@ -245,8 +248,8 @@ static void further_outputs_and_lengths(void **state)
     assert_tensor(&p.tensor[CLA_LSE], true, 4, INTS(2, 12, 30, 1), INTS(360, 30, 1, 0), 720);
     assert_tensor(&p.tensor[CLA_SCORES], true, 4, INTS(2, 12, 30, 50), INTS(18000, 1500, 50, 1), 36000);
     assert_tensor(&p.tensor[CLA_KV_LENGTHS], false, 8, INTS(2, 1, 1, 1), INTS(1, 0, 0, 0), 2);
-    assert_int_equal(p.kv_lengths, CLATTN_LENGTHS_I64);
-    assert_int_equal(p.scores_stage, CLATTN_SCORES_WEIGHTS);
+    assert_int_equal(p.semantics.kv_lengths, CLATTN_LENGTHS_I64);
+    assert_int_equal(p.semantics.scores_stage, CLATTN_SCORES_WEIGHTS);
     d.kv_lengths = CLATTN_LENGTHS_I32;
     p = problem_of(&d);
     assert_int_equal(p.tensor[CLA_KV_LENGTHS].element_size, 4);
@@ -266,7 +269,7 @@ static void packed_sequences_have_one_batch(void **state)
     assert_tensor(&p.tensor[CLA_LSE], true, 4, INTS(1, 12, 41, 1), INTS(0, 41, 1, 0), 492);
     assert_tensor(&p.tensor[CLA_KEY], false, 4, INTS(2, 4, 50, 64), INTS(12800, 3200, 64, 1), 25600);
     assert_tensor(&p.tensor[CLA_Q_CU_LENGTHS], false, 4, INTS(3, 1, 1, 1), INTS(1, 0, 0, 0), 3);
-    assert_true(p.q_total == 41 && p.kv_total == 0 && p.batch == 2 && p.q_len == 30);
+    assert_true(p.semantics.q_total == 41 && p.semantics.kv_total == 0 && p.batch == 2 && p.q_len == 30);
 
     d = plain();
     d.kv_cu_lengths = CLATTN_LENGTHS_I64;
@@ -277,7 +280,7 @@ static void packed_sequences_have_one_batch(void **state)
     assert_tensor(&p.tensor[CLA_KEY], false, 4, INTS(1, 4, 99, 64), INTS(0, 6336, 64, 1), 25344);
     assert_tensor(&p.tensor[CLA_VALUE], false, 4, INTS(1, 4, 99, 64), INTS(0, 64, 256, 1), 25344);
     assert_tensor(&p.tensor[CLA_KV_CU_LENGTHS], false, 8, INTS(3, 1, 1, 1), INTS(1, 0, 0, 0), 3);
-    assert_true(p.q_total == 0 && p.kv_total == 99);
+    assert_true(p.semantics.q_total == 0 && p.semantics.kv_total == 99);
 }
 
 static void paged_keys_are_blocks(void **state)
@@ -286,7 +289,7 @@ static void paged_keys_are_blocks(void **state)
     clattn_attention_desc d = plain();
     d.page_size = d.num_blocks = d.block_table_stride = 99; /* not read */
     struct cla_problem p = problem_of(&d);
-    assert_true(p.page_size == 0 && p.num_blocks == 0 && !p.tensor[CLA_BLOCK_TABLE].present);
+    assert_true(p.semantics.page_size == 0 && p.semantics.num_blocks == 0 && !p.tensor[CLA_BLOCK_TABLE].present);
 
     d.kv_storage = CLATTN_STORAGE_PAGED;
     d.page_size = 16;
@@ -297,7 +300,7 @@ static void paged_keys_are_blocks(void **state)
     assert_tensor(&p.tensor[CLA_KEY], false, 4, INTS(5, 4, 16, 64), INTS(4096, 1024, 64, 1), 20480);
     assert_tensor(&p.tensor[CLA_VALUE], false, 4, INTS(5, 4, 16, 8), INTS(512, 128, 8, 1), 2560);
     assert_tensor(&p.tensor[CLA_BLOCK_TABLE], false, 4, INTS(2, 1, 1, 4), INTS(4, 0, 0, 1), 8);
-    assert_true(p.page_size == 16 && p.num_blocks == 5 && p.kv_len == 50);
+    assert_true(p.semantics.page_size == 16 && p.semantics.num_blocks == 5 && p.kv_len == 50);
     d.block_table_stride = 7;
     p = problem_of(&d);
     assert_tensor(&p.tensor[CLA_BLOCK_TABLE], false, 4, INTS(2, 1, 1, 4), INTS(7, 0, 0, 1), 11);
@@ -319,7 +322,8 @@ static void sinks_and_biases_are_rows_of_heads(void **state)
     assert_tensor(&p.tensor[CLA_SINKS], false, 4, INTS(1, 12, 1, 1), INTS(0, 1, 0, 0), 12);
     assert_tensor(&p.tensor[CLA_ALIBI_SLOPES], false, 4, INTS(1, 12, 1, 1), INTS(0, 1, 0, 0), 12);
     assert_tensor(&p.tensor[CLA_RELATIVE_BIAS], false, 4, INTS(1, 12, 1, 41), INTS(0, 41, 0, 1), 492);
-    assert_true(!p.band && p.alignment == CLATTN_ALIGN_OFFSET && p.offset == -4 && p.relative_extent == 20);
+    assert_true(!p.semantics.band && p.semantics.alignment == CLATTN_ALIGN_OFFSET && p.semantics.offset == -4 &&
+                p.semantics.relative_extent == 20);
 
     d.scores_stage = CLATTN_SCORES_MASKED; /* sinks are the softmax's */
     p = scores_problem_of(&d);
@@ -327,8 +331,8 @@ static void sinks_and_biases_are_rows_of_heads(void **state)
                 p.tensor[CLA_RELATIVE_BIAS].present);
     d.scores_stage = CLATTN_SCORES_RAW;
     p = scores_problem_of(&d);
-    assert_true(!p.tensor[CLA_ALIBI_SLOPES].present && !p.tensor[CLA_RELATIVE_BIAS].present && p.relative_extent == 0 &&
-                p.alignment == CLATTN_ALIGN_NONE);
+    assert_true(!p.tensor[CLA_ALIBI_SLOPES].present && !p.tensor[CLA_RELATIVE_BIAS].present &&
+                p.semantics.relative_extent == 0 && p.semantics.alignment == CLATTN_ALIGN_NONE);
     d.kv_storage = CLATTN_STORAGE_CIRCULAR; /* lengths say in which row a key lies */
     d.kv_lengths = CLATTN_LENGTHS_I32;
     assert_true(scores_problem_of(&d).tensor[CLA_KV_LENGTHS].present);
@@ -379,17 +383,18 @@ static void scores_keep_what_their_stage_depends_on(void **state)
 
     d.scores_stage = CLATTN_SCORES_MASKED;
     struct cla_problem p = scores_problem_of(&d);
-    assert_int_equal(p.operation, CLA_OP_SCORES);
+    assert_int_equal(p.operation, &cla_scores_operation);
     assert_int_equal(p.value_dim, 0);
     assert_false(p.tensor[CLA_VALUE].present || p.tensor[CLA_OUTPUT].present || p.tensor[CLA_LSE].present);
     assert_true(p.tensor[CLA_QUERY].present && p.tensor[CLA_KEY].present && p.tensor[CLA_MASK].present &&
                 p.tensor[CLA_KV_LENGTHS].present && p.tensor[CLA_SCORES].written);
-    assert_true(p.band && p.right == 0 && p.offset == 3 && p.softcap == 20.0f && p.mask_keys == 20);
+    assert_true(p.semantics.band && p.semantics.right == 0 && p.semantics.offset == 3 && p.semantics.softcap == 20.0f &&
+                p.semantics.mask_keys == 20);
 
     d.scores_stage = CLATTN_SCORES_SOFTCAP;
     p = scores_problem_of(&d);
-    assert_true(p.softcap == 20.0f);
-    assert_false(p.band || p.tensor[CLA_MASK].present || p.tensor[CLA_KV_LENGTHS].present);
+    assert_true(p.semantics.softcap == 20.0f);
+    assert_false(p.semantics.band || p.tensor[CLA_MASK].present || p.tensor[CLA_KV_LENGTHS].present);
 
     d.scores_stage = CLATTN_SCORES_RAW;
     p = scores_problem_of(&d);
@@ -408,7 +413,7 @@ static void primitives_are_normalised(void **state)
     SET(softmax.weights, 24000, 2000, 64, 1);
     memset(&p, 0x55, sizeof p);
     assert_int_equal(cla_problem_from_softmax(&softmax, &p, NULL), CLATTN_SUCCESS);
-    assert_int_equal(p.operation, CLA_OP_SOFTMAX);
+    assert_int_equal(p.operation, &cla_softmax_operation);
     assert_true(p.q_heads == 12 && p.kv_heads == 12 && p.head_dim == 0 && p.value_dim == 0);
     assert_tensor(&p.tensor[CLA_SCORES], false, 4, INTS(2, 12, 30, 50), INTS(18000, 1500, 50, 1), 36000);
     assert_tensor(&p.tensor[CLA_WEIGHTS], true, 4, INTS(2, 12, 30, 50), INTS(24000, 2000, 64, 1),
@@ -423,7 +428,7 @@ static void primitives_are_normalised(void **state)
     sum.output.dtype = CLATTN_BF16;
     memset(&p, 0x55, sizeof p);
     assert_int_equal(cla_problem_from_weighted_sum(&sum, &p, NULL), CLATTN_SUCCESS);
-    assert_int_equal(p.operation, CLA_OP_WEIGHTED_SUM);
+    assert_int_equal(p.operation, &cla_weighted_sum_operation);
     assert_true(p.q_heads == 12 && p.kv_heads == 4 && p.head_dim == 0 && p.value_dim == 24);
     assert_tensor(&p.tensor[CLA_WEIGHTS], false, 4, INTS(2, 12, 30, 50), INTS(18000, 1500, 50, 1), 36000);
     assert_tensor(&p.tensor[CLA_VALUE], false, 2, INTS(2, 4, 50, 24), INTS(4800, 1200, 24, 1), 9600);

@@ -8,7 +8,10 @@
 #include <cmocka.h>
 
 #include "plain.h"
-#include "problem/problem.h"
+#include "problem/append.h"
+#include "problem/attention.h"
+#include "problem/layer.h"
+#include "problem/primitive.h"
 #include <math.h>
 #include <stdio.h>
 

@@ -7,7 +7,11 @@
 
 #include <cmocka.h>
 
-#include "problem/problem.h"
+#include "problem/append.h"
+#include "problem/attention.h"
+#include "problem/linear.h"
+#include "problem/position.h"
+#include "problem/primitive.h"
 
 static clattn_attention_desc parsed(const char *text)
 {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ranking: the order of trying for each device class, and what becomes of variants that it does not know. */
 #include "ops/variant.h"
+#include "problem/attention.h"
+#include "problem/linear.h"
+#include "problem/primitive.h"
 #include "select/rank.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +19,7 @@ static const clattn_device_class classes[] = {CLATTN_DEVICE_CLASS_GPU, CLATTN_DE
                                               CLATTN_DEVICE_CLASS_CPU};
 
 /* `names` in the order of trying for q_len queries, put into `ranked`. */
-static void rank_queries(enum cla_operation operation, clattn_device_class device_class, int64_t q_len,
+static void rank_queries(const struct cla_operation *operation, clattn_device_class device_class, int64_t q_len,
                          const char *const *names, size_t count, const char **ranked)
 {
     struct cla_problem problem;
@@ -34,13 +37,13 @@ static void rank_queries(enum cla_operation operation, clattn_device_class devic
     }
 }
 
-static void rank(enum cla_operation operation, clattn_device_class device_class, const char *const *names, size_t count,
-                 const char **ranked)
+static void rank(const struct cla_operation *operation, clattn_device_class device_class, const char *const *names,
+                 size_t count, const char **ranked)
 {
     rank_queries(operation, device_class, 1000, names, count, ranked);
 }
 
-static void check(enum cla_operation operation, clattn_device_class device_class, const char *const *names,
+static void check(const struct cla_operation *operation, clattn_device_class device_class, const char *const *names,
                   const char *const *expected, size_t count)
 {
     const char *ranked[MOST];
@@ -55,9 +58,9 @@ static void each_class_has_its_order(void **state)
     static const char *const on_cpu[] = {"flash_vector", "flash", "unfused"};
     static const char *const on_gpu[] = {"flash", "unfused", "flash_vector"};
     (void)state;
-    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 3);
-    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_GPU, names, on_gpu, 3);
-    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_MOBILE, names, on_gpu, 3);
+    check(&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 3);
+    check(&cla_attention_operation, CLATTN_DEVICE_CLASS_GPU, names, on_gpu, 3);
+    check(&cla_attention_operation, CLATTN_DEVICE_CLASS_MOBILE, names, on_gpu, 3);
 }
 
 static void few_queries_have_a_row_of_their_own(void **state)
@@ -65,19 +68,19 @@ static void few_queries_have_a_row_of_their_own(void **state)
     static const char *const names[] = {"unfused", "flash_vector", "split_kv_vector"};
     const char *ranked[3];
     (void)state;
-    rank_queries(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 16, names, 3, ranked);
+    rank_queries(&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, 16, names, 3, ranked);
     assert_string_equal(ranked[0], "split_kv_vector");
     assert_string_equal(ranked[1], "flash_vector");
-    rank_queries(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, 17, names, 3, ranked);
+    rank_queries(&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, 17, names, 3, ranked);
     assert_string_equal(ranked[0], "flash_vector");
     assert_string_equal(ranked[1], "split_kv_vector");
 
     static const char *const shared[] = {"unfused", "flash", "split_kv"};
     for (int c = 0; c < 2; c++) { /* GPU and mobile */
-        rank_queries(CLA_OP_ATTENTION, classes[c], 16, shared, 3, ranked);
+        rank_queries(&cla_attention_operation, classes[c], 16, shared, 3, ranked);
         assert_string_equal(ranked[0], "split_kv");
         assert_string_equal(ranked[1], "flash");
-        rank_queries(CLA_OP_ATTENTION, classes[c], 17, shared, 3, ranked);
+        rank_queries(&cla_attention_operation, classes[c], 17, shared, 3, ranked);
         assert_string_equal(ranked[0], "flash");
     }
 }
@@ -88,7 +91,7 @@ static void unknown_variants_come_last_as_they_come(void **state)
     static const char *const expected[] = {"flash", "unfused", "later", "newer"};
     (void)state;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        check(CLA_OP_ATTENTION, classes[i], names, expected, 4);
+        check(&cla_attention_operation, classes[i], names, expected, 4);
 }
 
 static void an_operation_without_a_row_keeps_its_order(void **state)
@@ -96,7 +99,7 @@ static void an_operation_without_a_row_keeps_its_order(void **state)
     static const char *const names[] = {"unfused", "flash", "softmax"};
     (void)state;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        check(CLA_OP_SOFTMAX, classes[i], names, names, 3);
+        check(&cla_softmax_operation, classes[i], names, names, 3);
 }
 
 static void linear_has_an_order_too(void **state)
@@ -104,9 +107,9 @@ static void linear_has_an_order_too(void **state)
     static const char *const names[] = {"tiled", "vector"};
     static const char *const on_cpu[] = {"vector", "tiled"};
     (void)state;
-    check(CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 2);
-    check(CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_GPU, names, names, 2);
-    check(CLA_OP_LINEAR, CLATTN_DEVICE_CLASS_MOBILE, names, names, 2);
+    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 2);
+    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_GPU, names, names, 2);
+    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_MOBILE, names, names, 2);
     for (size_t i = 0; i < cla_linear_registry.count; i++) /* each of them is ranked by a name that it has */
         assert_true(strcmp(cla_linear_registry.variants[i]->name, names[0]) == 0 ||
                     strcmp(cla_linear_registry.variants[i]->name, names[1]) == 0);
@@ -117,7 +120,7 @@ static void what_is_not_there_is_passed_over(void **state)
 {
     static const char *const names[] = {"unfused"};
     (void)state;
-    check(CLA_OP_ATTENTION, CLATTN_DEVICE_CLASS_CPU, names, names, 1);
+    check(&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, names, names, 1);
 }
 
 /* Of the variants that there are, each comes once, and the one that takes every problem is tried on every class. */
@@ -131,7 +134,7 @@ static void the_registry_is_ranked_whole(void **state)
     for (size_t i = 0; i < count; i++)
         names[i] = cla_attention_registry.variants[i]->name;
     for (size_t c = 0; c < sizeof classes / sizeof *classes; c++) {
-        rank(CLA_OP_ATTENTION, classes[c], names, count, ranked);
+        rank(&cla_attention_operation, classes[c], names, count, ranked);
         for (size_t n = 0; n < count; n++) {
             int times = 0;
             for (size_t i = 0; i < count; i++)

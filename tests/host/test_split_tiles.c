@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tile table of split_kv, with what it needs: this test takes split_kv.c's place in the library. */
 #include "ops/attention/split_kv.c"
+#include "problem/attention.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

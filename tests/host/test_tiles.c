@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tile table, with what flash needs: this test takes flash.c's place in the library. */
 #include "ops/attention/flash.c"
+#include "problem/attention.h"
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -32,7 +32,7 @@ enum exit_code demo_buffer(struct demo *demo, const void *data, size_t bytes, cl
     assert(demo->num_buffers < DEMO_MOST);
     demo->buffers[demo->num_buffers++] = mem;
     demo->bytes += bytes;
-    *buffer = (clattn_buffer){CLATTN_BUFFER_CL_MEM, mem, 0};
+    *buffer = (clattn_buffer){.mem = mem};
     return EXIT_DONE;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Append to a key/value cache, a step a tensor: cl/append.cl. */
-#include "ops/kernel.h"
+#include "problem/append.h"
+#include "ops/semantics.h"
 #include "ops/variant.h"
 #include "util/error.h"
 
@@ -13,20 +14,20 @@ enum { ROWS = 16 };
 /* CLA_POSITIONS of the kernel, numbered as clattn_lengths is. */
 static int64_t positions_type(const struct cla_problem *problem)
 {
-    const struct cla_tensor *positions = &problem->tensor[CLA_POSITIONS];
+    const struct cla_tensor *positions = &problem->tensor[CLA_APPEND_POSITIONS];
     return !positions->present            ? CLATTN_LENGTHS_NONE
            : positions->element_size == 4 ? CLATTN_LENGTHS_I32
                                           : CLATTN_LENGTHS_I64;
 }
 
-static clattn_status add_step(clattn_plan *plan, enum cla_operand from, enum cla_operand cache, int64_t columns,
-                              size_t size, clattn_error *error)
+static clattn_status add_step(clattn_plan *plan, int from, int cache, int64_t columns, size_t size, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     const int64_t rows = size == 1 ? ROWS : 1;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_PLACES, NULL, NULL);
+    const struct cla_build build = cla_semantics_build(problem, CLA_USES_PLACES);
+    cla_build_options(&options, &build);
     cla_option(&options, "CLA_FROM_TYPE", (int64_t)problem->tensor[from].dtype);
     cla_option(&options, "CLA_CACHE_TYPE", (int64_t)problem->tensor[cache].dtype);
     cla_option(&options, "CLA_POSITIONS", positions_type(problem));
@@ -38,7 +39,7 @@ static clattn_status add_step(clattn_plan *plan, enum cla_operand from, enum cla
         return status;
     cla_step_operand(step, problem, from);
     cla_step_operand(step, problem, cache);
-    cla_step_operand(step, problem, CLA_POSITIONS);
+    cla_step_operand(step, problem, CLA_APPEND_POSITIONS);
     cla_step_run_value(step, CLA_ARG_OFFSET);
     cla_step_int(step, problem->kv_heads);
     cla_step_int(step, columns);

@@ -15,7 +15,7 @@ static struct cla_needs needs(const struct cla_tile *tile, const struct cla_prob
 
 static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
-    if (problem->scores_stage != CLATTN_SCORES_NONE)
+    if (problem->semantics.scores_stage != CLATTN_SCORES_NONE)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "gives no scores out");
     if (problem->value_dim > 1024)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "value_dim %lld does not fit the registers, at most 1024 does",
@@ -28,12 +28,13 @@ static clattn_status accepts(const struct cla_problem *problem, const struct cla
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
-    static const struct cla_tiled_kernel kernel = {"flash.cl", "flash", CLA_USES_ALL, needs};
+    static const struct cla_tiled_kernel kernel = {"flash.cl", "flash", needs};
+    const struct cla_build build = cla_semantics_build(&plan->problem, CLA_USES_ALL);
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;
     struct cla_text options = {0};
     cla_flash_options(&options, &plan->problem);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, &options, name, &step, &tile, error);
+    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, &options, name, &step, &tile, error);
     cla_text_free(&options);
     if (status == CLATTN_SUCCESS)
         cla_flash_args(step, &plan->problem, NULL);

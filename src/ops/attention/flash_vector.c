@@ -9,7 +9,7 @@ clattn_status cla_flash_vector_accepts(const struct cla_problem *problem, const 
                                        clattn_error *why)
 {
     (void)device;
-    if (problem->scores_stage != CLATTN_SCORES_NONE)
+    if (problem->semantics.scores_stage != CLATTN_SCORES_NONE)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "gives no scores out");
     if (problem->head_dim > 2048 || problem->value_dim > 2048)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED,
@@ -25,7 +25,9 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     const int64_t tile_rows = (int64_t)block->vectors * block->lanes;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_ALL, NULL, block);
+    struct cla_build build = cla_semantics_build(problem, CLA_USES_ALL);
+    build.vector_block = block;
+    cla_build_options(&options, &build);
     cla_flash_options(&options, problem);
     cla_option(&options, "CLA_KEYS", KEYS);
     clattn_status status = cla_plan_add_step(plan, "flash_vector.cl", &options, "flash_vector", 1, &step, error);

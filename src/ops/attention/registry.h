@@ -3,7 +3,7 @@
 #ifndef CLA_OPS_ATTENTION_REGISTRY_H
 #define CLA_OPS_ATTENTION_REGISTRY_H
 
-#include "ops/kernel.h"
+#include "ops/semantics.h"
 #include "ops/variant.h"
 
 extern const struct cla_variant cla_attention_flash;

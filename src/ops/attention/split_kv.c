@@ -10,7 +10,7 @@
 
 enum { ITEM_KEYS = 4 }; /* keys that a work-item has in flight: as in the kernel */
 
-static int64_t elements_of_16_bytes(const struct cla_problem *problem, enum cla_operand operand)
+static int64_t elements_of_16_bytes(const struct cla_problem *problem, int operand)
 {
     return problem->tensor[operand].dtype == CLATTN_F32 ? 4 : 8;
 }
@@ -51,7 +51,7 @@ static struct cla_needs needs(const struct cla_split_tile *tile, const struct cl
 
 static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
-    if (problem->scores_stage != CLATTN_SCORES_NONE)
+    if (problem->semantics.scores_stage != CLATTN_SCORES_NONE)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "gives no scores out");
     if (problem->value_dim > 1024)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "value_dim %lld does not fit the registers, at most 1024 does",
@@ -66,8 +66,9 @@ static clattn_status accepts(const struct cla_problem *problem, const struct cla
 static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_tile *tile, const struct cla_split *split,
                                    struct cla_step **step, clattn_error *error)
 {
+    const struct cla_build build = cla_semantics_build(&plan->problem, CLA_USES_ALL);
     struct cla_text options = {0};
-    cla_common_options(&options, &plan->problem, CLA_USES_ALL, NULL, NULL);
+    cla_build_options(&options, &build);
     cla_flash_options(&options, &plan->problem);
     cla_option(&options, "CLA_ROWS", tile->rows);
     cla_option(&options, "CLA_GROUP_SIZE", tile->group);

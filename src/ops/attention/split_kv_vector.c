@@ -49,12 +49,13 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
         rows *= 2;
     const struct cla_split split = cla_split_keys(plan, rows, keys);
 
-    struct cla_problem written = *problem; /* by the kernel, as far as its options tell */
-    if (split.keys != 0)
-        written.tensor[CLA_OUTPUT].dtype = CLATTN_F32;
+    struct cla_build build = cla_semantics_build(problem, CLA_USES_ALL);
+    build.vector_block = &block;
+    if (split.keys != 0) /* it writes parts */
+        build.output = CLATTN_F32;
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, &written, CLA_USES_ALL, NULL, &block);
+    cla_build_options(&options, &build);
     cla_flash_options(&options, problem);
     cla_option(&options, "CLA_ROWS", rows);
     cla_option(&options, "CLA_KEYS", keys);

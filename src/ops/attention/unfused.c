@@ -5,7 +5,6 @@
  * they are asked for, else the workspace, in slices that fit it.
  */
 #include "ops/attention/registry.h"
-#include "ops/kernel.h"
 #include "util/error.h"
 #include "util/size.h"
 
@@ -77,7 +76,7 @@ static clattn_status cut_into_slices(clattn_plan *plan, const struct slicing *sl
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const clattn_scores_stage stage = problem->scores_stage;
+    const clattn_scores_stage stage = problem->semantics.scores_stage;
     const struct cla_intermediate user = {.operand = CLA_SCORES};
     struct slicing slicing = {0};
     if (stage != CLATTN_SCORES_WEIGHTS) /* else the caller's buffer takes them all at once */

@@ -4,6 +4,7 @@
  * nothing to choose here; each part has its own registry.
  */
 #include "ops/layer/layer.h"
+#include "problem/linear.h"
 #include "util/error.h"
 #include "util/size.h"
 
@@ -34,16 +35,17 @@ static clattn_status add_part(clattn_plan *plan, const char *name, const struct 
     return status;
 }
 
-/* Adds a projection between two operands of the layer, until the caller moves one of them to the workspace. */
-static clattn_status add_projection(clattn_plan *plan, const struct cla_problem *problem, enum cla_operand weight,
-                                    enum cla_operand bias, enum cla_operand input, struct cla_text *lines,
-                                    struct cla_part **part, clattn_error *error)
+/* Adds a projection from an operand of the layer to its output, until the caller moves one of them to the workspace. */
+static clattn_status add_projection(clattn_plan *plan, const struct cla_problem *problem, int weight, int bias,
+                                    int input, struct cla_text *lines, struct cla_part **part, clattn_error *error)
 {
-    CLA_TRY(add_part(plan, cla_operand_string(weight), problem, &cla_linear_registry, NULL, lines, part, error));
+    CLA_TRY(add_part(plan, cla_operand_name(&plan->problem, weight), problem, &cla_linear_registry, NULL, lines, part,
+                     error));
     (*part)->length = input == CLA_CONTEXT ? CLA_PART_KV_LEN : CLA_PART_Q_LEN;
-    (*part)->link[CLA_WEIGHT].operand = weight;
-    (*part)->link[CLA_BIAS].operand = bias;
-    (*part)->link[CLA_INPUT].operand = input;
+    (*part)->link[CLA_LINEAR_INPUT].operand = input;
+    (*part)->link[CLA_LINEAR_WEIGHT].operand = weight;
+    (*part)->link[CLA_LINEAR_BIAS].operand = bias;
+    (*part)->link[CLA_LINEAR_OUTPUT].operand = CLA_OUTPUT;
     return CLATTN_SUCCESS;
 }
 
@@ -56,7 +58,7 @@ struct places {
     size_t end;
 };
 
-static size_t bytes_of(const struct cla_problem *problem, enum cla_operand operand)
+static size_t bytes_of(const struct cla_problem *problem, int operand)
 {
     return (size_t)problem->tensor[operand].span * problem->tensor[operand].element_size;
 }
@@ -69,7 +71,7 @@ static clattn_status find_places(const clattn_plan *plan, const struct cla_layer
     const size_t largest = (size_t)plan->context->device.info.largest_buffer;
     const bool packed = layer->whole.tensor[CLA_W_QKV].present;
     const size_t sizes[4] = {
-        bytes_of(&layer->projection[CLA_PROJECT_QUERY], CLA_OUTPUT),
+        bytes_of(&layer->projection[CLA_PROJECT_QUERY], CLA_LINEAR_OUTPUT),
         packed ? 0 : bytes_of(attention, CLA_KEY),
         packed ? 0 : bytes_of(attention, CLA_VALUE),
         bytes_of(attention, CLA_OUTPUT),
@@ -92,7 +94,7 @@ static clattn_status find_places(const clattn_plan *plan, const struct cla_layer
     return CLATTN_SUCCESS;
 }
 
-static void link_to(struct cla_part *part, enum cla_operand operand, size_t place)
+static void link_to(struct cla_part *part, int operand, size_t place)
 {
     part->link[operand].in_workspace = true;
     part->link[operand].place = place;
@@ -103,19 +105,19 @@ static clattn_status add_parts(clattn_plan *plan, const struct cla_layer_problem
 {
     const struct cla_problem *projection = layer->projection;
     const bool packed = plan->problem.tensor[CLA_W_QKV].present;
-    const enum cla_operand keys_from = plan->problem.layer_inputs == CLATTN_LAYER_SELF ? CLA_INPUT : CLA_CONTEXT;
-    const enum cla_operand values_from = plan->problem.layer_inputs == CLATTN_LAYER_CROSS ? CLA_CONTEXT : CLA_INPUT;
+    const int keys_from = plan->problem.layer_inputs == CLATTN_LAYER_SELF ? CLA_INPUT : CLA_CONTEXT;
+    const int values_from = plan->problem.layer_inputs == CLATTN_LAYER_CROSS ? CLA_CONTEXT : CLA_INPUT;
     struct cla_part *part = NULL;
 
     CLA_TRY(add_projection(plan, &projection[CLA_PROJECT_QUERY], packed ? CLA_W_QKV : CLA_W_Q,
                            packed ? CLA_B_QKV : CLA_B_Q, CLA_INPUT, lines, &part, error));
-    link_to(part, CLA_OUTPUT, places->query);
+    link_to(part, CLA_LINEAR_OUTPUT, places->query);
     if (!packed) {
         CLA_TRY(add_projection(plan, &projection[CLA_PROJECT_KEY], CLA_W_K, CLA_B_K, keys_from, lines, &part, error));
-        link_to(part, CLA_OUTPUT, places->key);
+        link_to(part, CLA_LINEAR_OUTPUT, places->key);
         CLA_TRY(
             add_projection(plan, &projection[CLA_PROJECT_VALUE], CLA_W_V, CLA_B_V, values_from, lines, &part, error));
-        link_to(part, CLA_OUTPUT, places->value);
+        link_to(part, CLA_LINEAR_OUTPUT, places->value);
     }
     CLA_TRY(add_part(plan, "attention", &layer->attention, &cla_attention_registry, variant, lines, &part, error));
     link_to(part, CLA_QUERY, places->query);
@@ -123,7 +125,7 @@ static clattn_status add_parts(clattn_plan *plan, const struct cla_layer_problem
     link_to(part, CLA_VALUE, places->value);
     link_to(part, CLA_OUTPUT, places->output);
     CLA_TRY(add_projection(plan, &projection[CLA_PROJECT_OUTPUT], CLA_W_O, CLA_B_O, CLA_INPUT, lines, &part, error));
-    link_to(part, CLA_INPUT, places->output);
+    link_to(part, CLA_LINEAR_INPUT, places->output);
     return CLATTN_SUCCESS;
 }
 
@@ -147,26 +149,12 @@ static clattn_status set_workspace(clattn_plan *plan, size_t end, clattn_error *
     return CLATTN_SUCCESS;
 }
 
-/* "layer cross 512,768->512:f32:bias " and attention's problem string. */
+/* Its own problem string and attention's. */
 static void format_problem(const struct cla_problem *whole, const char *attention, struct cla_text *text)
 {
-    static const char *const names[] = {"self", "cross", "key"};
-    static const enum cla_operand order[] = {CLA_INPUT, CLA_CONTEXT, CLA_W_O, CLA_OUTPUT};
-    const bool packed = whole->tensor[CLA_W_QKV].present;
-    const clattn_dtype first = whole->tensor[CLA_INPUT].dtype;
-    bool same = true;
-
-    cla_text_add(text, "layer %s %lld", packed ? "packed" : names[whole->layer_inputs],
-                 (long long)whole->tensor[CLA_INPUT].extent[3]);
-    if (whole->tensor[CLA_CONTEXT].present)
-        cla_text_add(text, ",%lld", (long long)whole->tensor[CLA_CONTEXT].extent[3]);
-    cla_text_add(text, "->%lld:%s", (long long)whole->tensor[CLA_OUTPUT].extent[3], clattn_dtype_string(first));
-    for (size_t i = 1; i < sizeof order / sizeof *order; i++)
-        same = same && (!whole->tensor[order[i]].present || whole->tensor[order[i]].dtype == first);
-    for (size_t i = 1; i < sizeof order / sizeof *order && !same; i++)
-        if (whole->tensor[order[i]].present)
-            cla_text_add(text, "-%s", clattn_dtype_string(whole->tensor[order[i]].dtype));
-    cla_text_add(text, "%s %s", whole->tensor[CLA_B_O].present ? ":bias" : "", attention);
+    char own[160];
+    cla_problem_string(whole, own, sizeof own);
+    cla_text_add(text, "%s %s", own, attention);
 }
 
 /* Freezes the strings. `lines` are those of the parts. */

@@ -4,6 +4,7 @@
 #define CLA_OPS_LAYER_LAYER_H
 
 #include "ops/variant.h"
+#include "problem/layer.h"
 
 /* Makes the plan. `attention_variant` is forced on attention unless it is NULL or "auto". */
 clattn_status cla_layer_plan(clattn_context *context, const struct cla_layer_problem *problem,

@@ -3,10 +3,16 @@
 #ifndef CLA_OPS_LINEAR_REGISTRY_H
 #define CLA_OPS_LINEAR_REGISTRY_H
 
+#include "ops/kernel.h"
 #include "ops/variant.h"
+#include "problem/linear.h"
 
 extern const struct cla_variant cla_linear_tiled;
 extern const struct cla_variant cla_linear_vector;
+
+/* The build of its kernels, which take the input for block.cl's query, the weight for its key, the bias for its value.
+ */
+struct cla_build cla_linear_build(const struct cla_problem *problem);
 
 /* Appends CLA_ADD_BIAS. */
 void cla_linear_options(struct cla_text *options, const struct cla_problem *problem);

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linear with tiles in local memory: cl/linear.cl. One launch, no workspace. Takes every problem. */
-#include "ops/kernel.h"
 #include "ops/linear/registry.h"
 #include "util/size.h"
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
-    static const struct cla_tiled_kernel kernel = {"linear.cl", "linear", CLA_USES_QUERY_KEY | CLA_USES_VALUE_OUTPUT,
-                                                   cla_product_needs};
+    static const struct cla_tiled_kernel kernel = {"linear.cl", "linear", cla_product_needs};
     const struct cla_problem *problem = &plan->problem;
+    const struct cla_build build = cla_linear_build(problem);
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;
     struct cla_text options = {0};
     cla_linear_options(&options, problem);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, &options, NULL, &step, &tile, error);
+    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, &options, NULL, &step, &tile, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

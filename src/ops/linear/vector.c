@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Linear with rows of the input in the lanes of wide vectors: cl/linear_vector.cl. One launch, no workspace. */
-#include "ops/kernel.h"
 #include "ops/linear/registry.h"
 #include "util/size.h"
 
@@ -47,7 +46,9 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     const struct share share = share_for(plan, tile_rows);
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_QUERY_KEY | CLA_USES_VALUE_OUTPUT, NULL, block);
+    struct cla_build build = cla_linear_build(problem);
+    build.vector_block = block;
+    cla_build_options(&options, &build);
     cla_linear_options(&options, problem);
     cla_option(&options, "CLA_DEPTH", DEPTH);
     cla_option(&options, "CLA_FEATURES", MOST_FEATURES);

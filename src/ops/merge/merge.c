@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Merge of partial states, one work-group a row: cl/merge.cl. */
-#include "ops/kernel.h"
+#include "ops/semantics.h"
 #include "ops/variant.h"
 #include "util/size.h"
 
@@ -36,7 +36,9 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_partial 
     const struct cla_vector_block block = {lanes, VECTORS, 1};
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, USES, NULL, &block);
+    struct cla_build build = cla_semantics_build(problem, USES);
+    build.vector_block = &block;
+    cla_build_options(&options, &build);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_PART_TYPE", (int64_t)part);
     cla_option(&options, "CLA_PART_SUMS", states->in_workspace);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scores, tiled: cl/scores.cl. */
-#include "ops/kernel.h"
+#include "ops/semantics.h"
 #include "ops/variant.h"
 
 /* What the scores of a stage depend on. */
@@ -15,12 +15,13 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
                                   struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct cla_tiled_kernel kernel = {"scores.cl", "scores", uses(stage), cla_product_needs};
+    static const struct cla_tiled_kernel kernel = {"scores.cl", "scores", cla_product_needs};
+    const struct cla_build build = cla_semantics_build(problem, uses(stage));
     struct cla_text options = {0};
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;
     cla_option(&options, "CLA_STAGE", (int64_t)stage);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, &options, name, &step, &tile, error);
+    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, &options, name, &step, &tile, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;
@@ -31,7 +32,7 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
     cla_step_int(step, cla_heads_per_kv(problem));
     cla_step_int(step, problem->head_dim);
     cla_step_slice(step);
-    cla_step_semantics(step, problem, kernel.uses);
+    cla_step_semantics(step, problem, uses(stage));
     step->tile_keys = 4 * tile->width;
     return CLATTN_SUCCESS;
 }
@@ -39,7 +40,7 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
 {
     const struct cla_intermediate to = {.operand = CLA_SCORES};
-    return cla_add_scores_step(plan, plan->problem.scores_stage, &to, tile, error);
+    return cla_add_scores_step(plan, plan->problem.semantics.scores_stage, &to, tile, error);
 }
 
 static const struct cla_variant scores = {"scores", NULL, add_steps};

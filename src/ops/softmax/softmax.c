@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Softmax, one work-group a row: cl/softmax.cl. */
-#include "ops/kernel.h"
+#include "ops/semantics.h"
 #include "ops/variant.h"
 #include "util/size.h"
+
+#define USES (CLA_USES_PLACES | CLA_USES_SINKS)
 
 /* Work-items a row: enough to hide memory latency on a GPU, one on a CPU, where more only share the same vector unit.
  */
@@ -22,7 +24,9 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
     const struct cla_vector_block block = {(int)cla_max(4, (int64_t)plan->context->device.vector_lanes), 1, 1};
     struct cla_text options = {0};
     struct cla_step *step = NULL;
-    cla_common_options(&options, problem, CLA_USES_PLACES | CLA_USES_SINKS, NULL, &block);
+    struct cla_build build = cla_semantics_build(problem, USES);
+    build.vector_block = &block;
+    cla_build_options(&options, &build);
     cla_option(&options, "CLA_GROUP_SIZE", (int64_t)size);
     cla_option(&options, "CLA_LSE", problem->tensor[CLA_LSE].present);
     clattn_status status = cla_plan_add_step(plan, "softmax.cl", &options, "softmax", size, &step, error);
@@ -34,7 +38,7 @@ static clattn_status add_with_group(clattn_plan *plan, const struct cla_intermed
     cla_step_operand(step, problem, CLA_LSE);
     cla_step_int(step, problem->q_heads);
     cla_step_slice(step);
-    cla_step_semantics(step, problem, CLA_USES_PLACES | CLA_USES_SINKS);
+    cla_step_semantics(step, problem, USES);
     step->heads = problem->batch * problem->q_heads;
     step->rows = problem->q_len;
     step->tile_rows = 1;

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weighted sum, tiled: cl/weighted_sum.cl. */
-#include "ops/kernel.h"
+#include "ops/semantics.h"
 #include "ops/variant.h"
 #include "util/error.h"
 #include "util/size.h"
 
+#define USES (CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_EXCLUSIONS)
+
 clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_intermediate *from, struct cla_text *name,
                                         clattn_error *error)
 {
-    static const struct cla_tiled_kernel kernel = {"weighted_sum.cl", "weighted_sum",
-                                                   CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES | CLA_USES_EXCLUSIONS,
-                                                   cla_product_needs};
+    static const struct cla_tiled_kernel kernel = {"weighted_sum.cl", "weighted_sum", cla_product_needs};
     const struct cla_problem *problem = &plan->problem;
+    const struct cla_build build = cla_semantics_build(problem, USES);
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;
-    CLA_TRY(cla_add_tiled_step(plan, &kernel, NULL, name, &step, &tile, error));
+    CLA_TRY(cla_add_tiled_step(plan, &kernel, &build, NULL, name, &step, &tile, error));
     cla_step_intermediate(step, problem, from);
     cla_step_operand(step, problem, CLA_VALUE);
     cla_step_operand(step, problem, CLA_OUTPUT);
@@ -22,7 +23,7 @@ clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_inte
     cla_step_int(step, cla_heads_per_kv(problem));
     cla_step_int(step, problem->value_dim);
     cla_step_slice(step);
-    cla_step_semantics(step, problem, kernel.uses);
+    cla_step_semantics(step, problem, USES);
     step->column_groups = cla_ceil_div(problem->value_dim, 4 * tile->width);
     return CLATTN_SUCCESS;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The problem string of attention.h as it is read: sizes, types, then parts that each set one thing. */
-#include "problem/check.h"
+#include "problem/attention.h"
 #include "util/error.h"
 #include "util/number.h"
 #include "util/struct_size.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layouts: dense strides, the span of a view, aliasing within an output, overlap of two views. */
-#include "problem/layout.h"
+/* Dense strides, the span of a tensor, aliasing within an output, overlap of two tensors. */
+#include "problem/tensor.h"
 #include "util/error.h"
 #include "util/size.h"
 
@@ -59,41 +59,48 @@ static clattn_status check_no_alias(const struct cla_tensor *tensor, const char 
     return CLATTN_SUCCESS;
 }
 
-clattn_status cla_tensor_resolve(struct cla_problem *problem, enum cla_operand operand, const clattn_layout *layout,
-                                 const int64_t extent[4], bool written, clattn_error *error)
+clattn_status cla_tensor_lay_out(struct cla_tensor *tensor, const int64_t strides[4], const char *name,
+                                 clattn_error *error)
 {
-    struct cla_tensor *tensor = &problem->tensor[operand];
-    const char *name = cla_operand_string(operand);
+    const int64_t *extent = tensor->extent;
     bool dense = true, empty = false, fits = true;
 
-    tensor->present = true;
-    tensor->written = written;
-    tensor->element_size = (uint8_t)clattn_dtype_size(layout->dtype);
-    tensor->dtype = layout->dtype;
     for (int d = 0; d < 4; d++) {
-        if (layout->strides[d] < 0)
+        if (strides[d] < 0)
             return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s.strides[%d] is %lld: expected 0 or more", name, d,
-                            (long long)layout->strides[d]);
-        tensor->extent[d] = extent[d];
-        tensor->stride[d] = layout->strides[d];
-        dense = dense && layout->strides[d] == 0;
+                            (long long)strides[d]);
+        tensor->stride[d] = strides[d];
+        dense = dense && strides[d] == 0;
         empty = empty || extent[d] == 0;
     }
-    if (!dense && extent[3] > 1 && layout->strides[3] != 1)
+    if (!dense && extent[3] > 1 && strides[3] != 1)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s.strides[3] is %lld: expected 1, rows are contiguous",
-                        name, (long long)layout->strides[3]);
+                        name, (long long)strides[3]);
     if (dense && !empty)
         fits = dense_strides(extent, tensor->stride);
     for (int d = 0; d < 4; d++)
         if (empty || extent[d] == 1)
             tensor->stride[d] = 0;
+    tensor->span = 0;
     if (empty)
         return CLATTN_SUCCESS;
     if (!fits || !span_fits(tensor))
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "%s has the shape [%lld, %lld, %lld, %lld]: expected a size in bytes that fits 63 bits", name,
                         (long long)extent[0], (long long)extent[1], (long long)extent[2], (long long)extent[3]);
-    return written ? check_no_alias(tensor, name, error) : CLATTN_SUCCESS;
+    return tensor->written ? check_no_alias(tensor, name, error) : CLATTN_SUCCESS;
+}
+
+void cla_tensor_set_span(struct cla_tensor *tensor)
+{
+    tensor->span = 1;
+    for (int d = 0; d < 4; d++) {
+        if (tensor->extent[d] == 0) {
+            tensor->span = 0;
+            return;
+        }
+        tensor->span += (tensor->extent[d] - 1) * tensor->stride[d];
+    }
 }
 
 /*
