@@ -228,11 +228,18 @@ typedef enum clattn_buffer_kind {
     CLATTN_BUFFER_CL_MEM = 0 /* `mem` is an OpenCL buffer of the context's cl_context, sub-buffers included */
 } clattn_buffer_kind;
 
-/* Where a tensor begins. All zero means: no buffer. */
+/*
+ * Where a tensor begins in this run and, unless it is as the plan's descriptor says, how it lies. All zero means: no
+ * buffer. Strides are those of clattn_layout, read literally ({0, 0, 0, 1} repeats one row), and checked as the
+ * descriptor's are, over the lengths of the run: so one plan serves a cache that is allocated anew, and views that are
+ * cut differently from run to run. Operands that are dense by definition (lse, lengths, sinks, biases, weights of a
+ * layer, ...) and the workspace take none.
+ */
 typedef struct clattn_buffer {
     clattn_buffer_kind kind;
     cl_mem mem;
     size_t offset; /* bytes from the start of `mem` to the tensor's first element; a multiple of the element size */
+    int64_t strides[4]; /* elements; all 0: the descriptor's */
 } clattn_buffer;
 
 /* ---- plans ---------------------------------------------------------------------------------------------------- */
@@ -269,7 +276,8 @@ CLATTN_API const char *clattn_plan_name(const clattn_plan *plan);
 
 /*
  * The choice explained, a line each: "PROBLEM -> NAME", then the variants that were ranked before the chosen one, each
- * with the reason why it was not taken. Each line, the last too, ends with a newline. Lives as long as the plan.
+ * with the reason why it was not taken, then the operands whose strides no run may change (see clattn_buffer), where
+ * kernels were built for them. Each line, the last too, ends with a newline. Lives as long as the plan.
  */
 CLATTN_API const char *clattn_plan_describe(const clattn_plan *plan);
 

@@ -42,10 +42,11 @@ typedef struct clattn_append_desc {
     size_t struct_size;
     int64_t batch;
     int64_t kv_heads;
-    int64_t length;   /* the most new keys a batch that any run appends; at most the capacity */
-    int64_t capacity; /* keys that a batch can have: rows of a linear cache, of a circular one those that it keeps, of a
-                         paged one page_size times the blocks that a row of the block table names, or fewer */
-    int64_t head_dim; /* at least 1 */
+    int64_t length; /* the most new keys a batch that any run appends; at most the capacity */
+    int64_t
+        capacity;      /* keys that a batch can have in any run: rows of a linear cache, of a circular one those that it
+                          keeps, of a      paged one page_size times the blocks that a row of the block table names, or fewer */
+    int64_t head_dim;  /* at least 1 */
     int64_t value_dim; /* 0: head_dim */
     int key_only;      /* not 0: there is no value, as where a cache holds something else or both in one tensor */
 
@@ -80,6 +81,7 @@ static inline void clattn_append_desc_init(clattn_append_desc *desc)
 typedef struct clattn_append_args {
     size_t struct_size;
     int64_t length;   /* 0 to the plan's */
+    int64_t capacity; /* keys that a batch can have in the caches of this run: 0 to the plan's, CIRCULAR: the plan's */
     int64_t position; /* where the descriptor has no positions: keys that every batch already has, 0 or more */
     clattn_buffer key;
     clattn_buffer value;
@@ -89,12 +91,12 @@ typedef struct clattn_append_args {
     clattn_buffer block_table; /* int32_t. Two batches must not write to the same row of a block */
 } clattn_append_args;
 
-/* Sets the length to the plan's and the position to 0, and leaves every buffer absent. */
+/* Sets the length and the capacity to the plan's and the position to 0, and leaves every buffer absent. */
 static inline void clattn_append_args_init(clattn_append_args *args, const clattn_plan *plan)
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->length, NULL, NULL);
+    clattn_plan_lengths(plan, &args->length, &args->capacity, NULL);
 }
 
 /* Fails with INVALID_VALUE for a field that is out of its range or contradicts another, else as attention's. */
@@ -103,9 +105,9 @@ CLATTN_API clattn_status clattn_append_plan_create(clattn_context *context, cons
 
 /*
  * A position in the arguments is checked: INVALID_VALUE where it is negative or, unless storage is circular, position +
- * length is more than the capacity. Positions and block tables on the device cannot be checked without waiting: there a
- * key whose number is negative, or beyond the capacity of a linear or paged cache, or whose block is not in the pool,
- * is not written, and its neighbours are.
+ * length is more than the run's capacity. Positions and block tables on the device cannot be checked without waiting:
+ * there a key whose number is negative, or beyond the capacity of a linear or paged cache, or whose block is not in the
+ * pool, is not written, and its neighbours are.
  */
 CLATTN_API clattn_status clattn_append_run(clattn_plan *plan, cl_command_queue queue, const clattn_append_args *args,
                                            cl_uint num_events, const cl_event *wait_list, cl_event *event,

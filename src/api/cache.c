@@ -13,18 +13,19 @@ clattn_status clattn_append_plan_create(clattn_context *context, const clattn_ap
     return cla_choose(context, &problem, &cla_append_registry, NULL, plan, error);
 }
 
-/* Where all batches append at one position, that of the arguments; the length is checked with the buffers. */
+/* Where all batches append at one position, that of the arguments; lengths are checked with the buffers. */
 static clattn_status check_position(const struct cla_problem *problem, const clattn_append_args *args,
                                     clattn_error *error)
 {
     if (args->position < 0)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "position is %lld: expected 0 or more",
                         (long long)args->position);
-    if (problem->semantics.kv_storage != CLATTN_STORAGE_CIRCULAR && args->length >= 0 &&
-        args->length <= problem->q_len && args->position > problem->kv_len - args->length)
+    const bool ring = problem->semantics.kv_storage == CLATTN_STORAGE_CIRCULAR;
+    const bool refused = args->length < 0 || args->length > problem->q_len || args->capacity > problem->kv_len;
+    if (!ring && !refused && args->position > args->capacity - args->length)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "position is %lld and length is %lld: expected a sum of at most the capacity, %lld",
-                        (long long)args->position, (long long)args->length, (long long)problem->kv_len);
+                        (long long)args->position, (long long)args->length, (long long)args->capacity);
     return CLATTN_SUCCESS;
 }
 
@@ -34,7 +35,7 @@ clattn_status clattn_append_run(clattn_plan *plan, cl_command_queue queue, const
     clattn_append_args read;
     CLA_TRY(cla_read_args(plan, &cla_append_operation, args, &read, sizeof read, "clattn_append_args", error));
     const struct cla_problem *problem = &plan->problem;
-    struct cla_run run = {.lengths = {.q_len = read.length, .kv_len = problem->kv_len}};
+    struct cla_run run = {.lengths = {.q_len = read.length, .kv_len = read.capacity}};
     if (!problem->tensor[CLA_APPEND_POSITIONS].present) {
         CLA_TRY(check_position(problem, &read, error));
         /* The row is what matters, and an executor may clamp offsets that no tensor can have. */

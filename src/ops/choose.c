@@ -14,6 +14,15 @@ static clattn_status no_memory(clattn_error *error)
     return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the description of a plan");
 }
 
+/* A line for each operand whose strides a run cannot change, though its layout is the caller's. */
+static void add_fixed_strides(struct cla_text *text, const clattn_plan *plan)
+{
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
+        if (cla_plan_strides_are_fixed(plan, o))
+            cla_text_add(text, "%s.strides: the descriptor's in every run\n", cla_operand_name(&plan->problem, o));
+    }
+}
+
 /* Freezes the strings that explain the choice. `refusals` has a line for each variant passed over. */
 static clattn_status explain(clattn_plan *plan, const struct cla_variant *variant, const struct cla_text *tile,
                              const struct cla_text *refusals, clattn_error *error)
@@ -31,6 +40,7 @@ static clattn_status explain(clattn_plan *plan, const struct cla_variant *varian
     struct cla_text description = {0};
     cla_text_add(&description, "%s -> %s\n%s", plan->problem_string, name.data != NULL ? name.data : "",
                  refusals->data != NULL ? refusals->data : "");
+    add_fixed_strides(&description, plan);
     plan->variant = variant->name;
     plan->name = name.data;
     plan->description = description.data;

@@ -9,11 +9,21 @@ static const struct cla_operand operands[] = {
     [CLA_KEY] = {"key", CLA_CUT_ROWS, true}, /* the new ones */
     [CLA_VALUE] = {"value", CLA_CUT_ROWS, true},
     [CLA_BLOCK_TABLE] = {"block_table", CLA_CUT_PAGES, true},
-    [CLA_KEY_CACHE] = {"key_cache", CLA_CUT_NONE, true},
-    [CLA_VALUE_CACHE] = {"value_cache", CLA_CUT_NONE, true},
+    [CLA_KEY_CACHE] = {"key_cache", CLA_CUT_KEYS, true},
+    [CLA_VALUE_CACHE] = {"value_cache", CLA_CUT_KEYS, true},
     [CLA_APPEND_POSITIONS] = {"positions", CLA_CUT_NONE, false},
 };
 _Static_assert(CLA_NUM_APPEND_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
+
+/* A ring of another size has its keys elsewhere. */
+static clattn_status check_lengths(const struct cla_problem *problem, const struct cla_lengths *lengths,
+                                   clattn_error *error)
+{
+    if (problem->semantics.kv_storage != CLATTN_STORAGE_CIRCULAR || lengths->kv_len == problem->kv_len)
+        return CLATTN_SUCCESS;
+    return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "capacity is %lld: expected the plan's %lld, that of the ring",
+                    (long long)lengths->kv_len, (long long)problem->kv_len);
+}
 
 const struct cla_operation cla_append_operation = {
     .name = "append",
@@ -23,6 +33,7 @@ const struct cla_operation cla_append_operation = {
     .q_len = "length",
     .kv_len = "capacity",
     .format = cla_format_attention,
+    .check_lengths = check_lengths,
 };
 
 static clattn_status set_sizes(const clattn_append_desc *desc, struct cla_problem *problem, clattn_error *error)

@@ -104,6 +104,9 @@ static clattn_status check_workspace(const clattn_plan *plan, const struct cla_r
 {
     if (plan->workspace_size == 0 || run->workspace.mem == NULL)
         return CLATTN_SUCCESS;
+    static const int64_t none[4] = {0};
+    if (memcmp(run->workspace.strides, none, sizeof none) != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "workspace.strides are given: expected 0, it is no tensor");
     struct placed space = {.tensor = {.element_size = 1,
                                       .extent = {1, 1, 1, (int64_t)plan->workspace_size},
                                       .stride = {0, 0, 0, 1},
@@ -127,6 +130,30 @@ static clattn_status check_length(const char *name, int64_t length, int64_t most
     return CLATTN_SUCCESS;
 }
 
+/*
+ * Lays an operand out as the run's strides say, where it has some, and leaves in them what kernels are given: those of
+ * extents of 1 are 0.
+ */
+static clattn_status take_strides(const clattn_plan *plan, int operand, clattn_buffer *buffer,
+                                  struct cla_tensor *tensor, clattn_error *error)
+{
+    static const int64_t none[4] = {0};
+    const char *name = cla_operand_name(&plan->problem, operand);
+    if (memcmp(buffer->strides, none, sizeof none) == 0)
+        return CLATTN_SUCCESS;
+    if (!plan->problem.operation->operands[operand].strided)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "%s.strides are given: expected 0, this operand is dense in every run", name);
+    if (cla_plan_strides_are_fixed(plan, operand))
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "%s.strides are given: expected 0, the kernels of this plan are built for the descriptor's",
+                        name);
+    CLA_TRY(cla_tensor_lay_out(tensor, buffer->strides, name, error));
+    memcpy(buffer->strides, tensor->stride, sizeof tensor->stride);
+    buffer->strides[3] = 1; /* they are given, whatever the others are */
+    return CLATTN_SUCCESS;
+}
+
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
@@ -144,8 +171,10 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
     memset(placed, 0, sizeof placed);
     for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
         struct placed *p = &placed[o];
-        if (problem->tensor[o].present)
+        if (problem->tensor[o].present) {
             p->tensor = cla_problem_cut(problem, o, lengths);
+            CLA_TRY(take_strides(plan, o, &run->buffer[o], &p->tensor, error));
+        }
         if (p->tensor.span == 0) {
             run->buffer[o] = (clattn_buffer){0};
             continue;

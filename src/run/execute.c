@@ -29,6 +29,8 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
         case CLA_ARG_VIEW: {
             size_t element_size = plan->problem.tensor[arg.operand].element_size;
             arg.value.view.s[0] += (cl_long)(element_size == 0 ? 0 : buffer->offset / element_size);
+            for (int d = 0; d < 3 && buffer->strides[3] != 0; d++) /* the run's, checked */
+                arg.value.view.s[d + 1] = buffer->strides[d];
             size = sizeof(cl_long4);
             break;
         }

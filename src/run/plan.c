@@ -41,6 +41,7 @@ void cla_plan_clear(clattn_plan *plan)
     plan->parts = NULL;
     plan->num_parts = 0;
     plan->workspace_size = 0;
+    plan->fixed_strides = 0;
 }
 
 void cla_plan_release(clattn_plan *plan)
@@ -153,6 +154,25 @@ clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla
     for (int o = 0; o < CLA_MAX_OPERANDS; o++)
         (*part)->link[o].operand = o;
     return CLATTN_SUCCESS;
+}
+
+void cla_plan_fix_strides(clattn_plan *plan, int operand)
+{
+    plan->fixed_strides |= (uint32_t)1 << operand;
+}
+
+bool cla_plan_strides_are_fixed(const clattn_plan *plan, int operand)
+{
+    bool fixed = (plan->fixed_strides >> operand & 1) != 0;
+    for (size_t i = 0; i < plan->num_parts; i++) {
+        const struct cla_part *part = &plan->parts[i];
+        for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
+            const struct cla_link *link = &part->link[o];
+            fixed = fixed || (!link->in_workspace && link->operand == operand &&
+                              part->plan->problem.tensor[o].present && cla_plan_strides_are_fixed(part->plan, o));
+        }
+    }
+    return fixed;
 }
 
 static struct cla_arg *next_arg(struct cla_step *step, enum cla_arg_kind kind)

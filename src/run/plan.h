@@ -98,7 +98,8 @@ struct clattn_plan {
     const char *variant; /* static */
     char *name;
     char *description;
-    size_t workspace_size; /* bytes */
+    size_t workspace_size;  /* bytes */
+    uint32_t fixed_strides; /* a bit an operand: kernels were built for the strides that the problem gives it */
     struct cla_step *steps;
     size_t num_steps;
     cl_mem *constants; /* released with the steps */
@@ -147,6 +148,12 @@ clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *dat
  */
 clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla_part **part, clattn_error *error);
 
+/* Says that kernels of the plan were built for the strides that the problem gives an operand: no run may change them. */
+void cla_plan_fix_strides(clattn_plan *plan, int operand);
+
+/* Whether they are fixed, by the plan itself or by one of its parts that has the operand. */
+bool cla_plan_strides_are_fixed(const clattn_plan *plan, int operand);
+
 /* Append arguments to a step, in the order of the kernel's parameters. */
 void cla_step_operand(struct cla_step *step, const struct cla_problem *problem, int operand);
 void cla_step_workspace(struct cla_step *step, int64_t batch_stride, int64_t head_stride, int64_t row_stride);
@@ -172,7 +179,7 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
 
 /*
  * The part of that which looks at lengths and buffers. Enqueues nothing. Takes buffers out of `run` that it does not
- * touch, unchecked as they are, so that they meet no kernel.
+ * touch, unchecked as they are, so that they meet no kernel, and leaves in the others' strides what kernels are given.
  */
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error);
 

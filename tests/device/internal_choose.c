@@ -150,6 +150,15 @@ static clattn_status run_out_of_memory(clattn_plan *plan, struct cla_text *tile,
 static const struct cla_variant broken = {"flash", NULL, add_broken_step};
 static const struct cla_variant picky = {"flash", refuse, add_broken_step};
 
+/* As unfused, with kernels that are said to be built for the strides of keys. */
+static clattn_status add_steps_for_strides(clattn_plan *plan, struct cla_text *tile, clattn_error *error)
+{
+    cla_plan_fix_strides(plan, CLA_KEY);
+    return variant_named("unfused")->add_steps(plan, tile, error);
+}
+
+static const struct cla_variant strict = {"unfused", NULL, add_steps_for_strides};
+
 static cl_command_queue make_queue(cl_command_queue_properties properties)
 {
     cl_int code;
@@ -256,6 +265,40 @@ static void a_description_lists_refusals(void **state)
         assert_null(vector); /* ranked behind the chosen one */
     }
     assert_int_equal(log_kept.warnings, 0); /* a refusal is no cause for alarm */
+    clattn_plan_release(plan);
+    clattn_context_release(context);
+}
+
+/* Strides that kernels were built for are said, and refused in a run; all others are free. */
+static void fixed_strides_are_said_and_refused(void **state)
+{
+    const struct cla_variant *const variants[] = {&strict};
+    const struct cla_registry registry = {variants, 1};
+    clattn_context *context = make_context();
+    clattn_attention_args args;
+    clattn_error error;
+    cl_int code;
+    (void)state;
+    clattn_plan *plan = choose(context, "b1h2q40k40d8:f32", &registry);
+    assert_non_null(strstr(clattn_plan_describe(plan), "\nkey.strides: the descriptor's in every run\n"));
+    assert_null(strstr(clattn_plan_describe(plan), "query.strides"));
+    cl_mem input = clCreateBuffer(cl_ctx, CL_MEM_READ_WRITE, 4096, NULL, &code);
+    cl_mem output = clCreateBuffer(cl_ctx, CL_MEM_READ_WRITE, 4096, NULL, &code);
+    cl_command_queue queue = make_queue(0);
+    clattn_attention_args_init(&args, plan);
+    args.query.mem = args.key.mem = args.value.mem = input;
+    args.output.mem = output;
+    args.query.strides[3] = 1;
+    if (clattn_attention_run(plan, queue, &args, 0, NULL, NULL, &error) != CLATTN_SUCCESS)
+        fail_msg("%s", error.message);
+    args.key.strides[3] = 1;
+    assert_int_equal(clattn_attention_run(plan, queue, &args, 0, NULL, NULL, &error), CLATTN_ERROR_INVALID_VALUE);
+    assert_non_null(strstr(error.message, "key.strides are given: expected 0"));
+    clFinish(queue);
+    clReleaseCommandQueue(queue);
+    clReleaseMemObject(input);
+    clReleaseMemObject(output);
+    check_runs(plan);
     clattn_plan_release(plan);
     clattn_context_release(context);
 }
@@ -468,6 +511,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unfused_alone_serves_everything),
         cmocka_unit_test(a_description_lists_refusals),
+        cmocka_unit_test(fixed_strides_are_said_and_refused),
         cmocka_unit_test(a_variant_that_does_not_build_is_passed_over),
         cmocka_unit_test(a_failure_of_all_is_the_most_telling_one),
         cmocka_unit_test(no_memory_of_our_own_ends_the_search),
