@@ -99,12 +99,13 @@ typedef enum clattn_lengths {
 } clattn_lengths;
 
 /*
- * What is to be computed. q_len and kv_len are the greatest that any run of the plan will have; strides are fixed here,
- * dense ones from these lengths, and a run with smaller lengths uses the same ones. For a cache [batch, capacity,
- * heads, dim], kv_len is the capacity, the strides are {capacity * heads * dim, dim, heads * dim, 1}, and each run
- * gives the keys that are there; it costs what they cost. An extent of 0 in batch, q_heads or q_len is allowed and
- * makes a run do nothing. Lengths and head dims are at most 2^30, batch, heads and batch * q_heads at most 2^31 - 1:
- * kernels count in int.
+ * What is to be computed. q_len and kv_len are the greatest that any run of the plan will have; strides are those of
+ * every run that brings none of its own (see clattn_buffer), dense ones follow from these lengths, also in a run with
+ * smaller lengths. For a cache [batch, capacity, heads, dim], kv_len is the capacity, the strides are {capacity * row,
+ * dim, row, 1} with row = heads * dim, and each run gives the keys that are there; it costs what they cost. Where the
+ * cache is allocated anew as it grows, kv_len is the most it will have, and a run brings the strides of the present
+ * one. An extent of 0 in batch, q_heads or q_len is allowed and makes a run do nothing. Lengths and head dims are at
+ * most 2^30, batch, heads and batch * q_heads at most 2^31 - 1: kernels count in int.
  */
 typedef struct clattn_attention_desc {
     size_t struct_size;
@@ -234,7 +235,7 @@ CLATTN_API clattn_status clattn_attention_plan_create(clattn_context *context, c
 /*
  * One run: buffers, and the lengths that hold this time. Buffers may be absent (all zero) where the tensor is not in
  * the plan or has no elements; what is given there is ignored. A buffer must reach the last element that the run's
- * lengths address through the plan's strides. What lies past these lengths is never used and may hold anything.
+ * lengths address through its strides. What lies past these lengths is never used and may hold anything.
  */
 typedef struct clattn_attention_args {
     size_t struct_size;

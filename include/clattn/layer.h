@@ -69,7 +69,7 @@ typedef struct clattn_linear_desc {
 /* One run. Buffers may be absent (all zero) where the tensor is not in the plan or has no elements. */
 typedef struct clattn_linear_args {
     size_t struct_size;
-    int64_t length; /* 0 to the plan's; strides stay those of the plan */
+    int64_t length; /* 0 to the plan's; dense strides stay those of the plan */
     clattn_buffer input;
     clattn_buffer weight;
     clattn_buffer bias;
