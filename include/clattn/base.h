@@ -19,9 +19,12 @@
  *   Units       Lengths and strides count elements; sizes and offsets of buffers count bytes.
  *   Threads     Any function may be called from any thread, on shared contexts and plans too. An object may be
  *               released when no other call uses it.
- *   Processes   A context belongs to the process that made it. After fork() the child gets CLATTN_ERROR_FORKED.
+ *   Processes   Drivers do not outlive fork(). In the child of a process in which this library has called OpenCL,
+ *               whatever would call it fails with CLATTN_ERROR_FORKED at once, and releases free memory alone. Start a
+ *               new process instead: exec, posix_spawn, "spawn" in Python's multiprocessing; or fork before the first
+ *               call.
  *   Side effects  The library never prints, exits or aborts, starts no thread, and keeps no state outside the objects
- *               made here. The only environment variable that it reads is CLATTN_DEVICE, where it picks a device
+ *               made here but the number of the process that called OpenCL first. The only environment variable that it reads is CLATTN_DEVICE, where it picks a device
  *               and is given no selector.
  *
  * The headers need <CL/cl.h> and leave CL_TARGET_OPENCL_VERSION to the program. They compile as C99 and as C++11.
@@ -72,7 +75,7 @@ typedef enum clattn_status {
     CLATTN_ERROR_OUT_OF_DEVICE_MEMORY = 7, /* more than the device can allocate, at once or at all */
     CLATTN_ERROR_BUILD_FAILED = 8,         /* the driver refused a kernel; the log goes to the log callback */
     CLATTN_ERROR_OPENCL = 9,               /* another OpenCL call failed; clattn_error has its name and its code */
-    CLATTN_ERROR_FORKED = 10               /* the context was made before fork(), in another process */
+    CLATTN_ERROR_FORKED = 10               /* a child of fork(): the library had called OpenCL in its parent */
 } clattn_status;
 
 /* A short name, such as "invalid value"; "unknown status" for a number that is none. Never NULL. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public functions on contexts. */
 #include "ocl/context.h"
+#include "ocl/process.h"
 #include "util/error.h"
 
 clattn_status clattn_context_create(cl_context cl_ctx, cl_device_id device, const clattn_context_desc *desc,
@@ -9,6 +10,7 @@ clattn_status clattn_context_create(cl_context cl_ctx, cl_device_id device, cons
     CLA_CHECK(cl_ctx != NULL, error, "cl_ctx is NULL");
     CLA_CHECK(device != NULL, error, "device is NULL");
     CLA_CHECK(context != NULL, error, "context is NULL");
+    CLA_TRY(cla_process_check(error));
     return cla_context_create(cl_ctx, device, desc, context, error);
 }
 
@@ -19,6 +21,7 @@ clattn_status clattn_context_create_default(const char *selector, const clattn_c
     cl_int code;
 
     CLA_CHECK(context != NULL, error, "context is NULL");
+    CLA_TRY(cla_process_check(error));
     CLA_TRY(cla_device_select(selector, &device, error));
     cl_context cl_ctx = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
     if (cl_ctx == NULL)

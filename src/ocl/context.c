@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The context: its life, its log. */
 #include "ocl/context.h"
+#include "ocl/process.h"
 #include "util/error.h"
-#include "util/os.h"
 #include "util/struct_size.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -72,7 +72,6 @@ clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const c
         return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the lock of a context");
     }
     atomic_init(&made->references, 1);
-    made->process = cla_os_process();
     made->cl_ctx = cl_ctx;
     made->log = settings.log;
     made->log_data = settings.log_data;
@@ -90,8 +89,7 @@ void cla_context_release(clattn_context *context)
 {
     if (context == NULL || atomic_fetch_sub(&context->references, 1) > 1)
         return;
-    /* In a child of fork() the driver's threads and locks are not what it believes, so its objects are left alone. */
-    bool ours = context->process == cla_os_process();
+    const bool ours = cla_process_check(NULL) == CLATTN_SUCCESS;
     struct cla_program *next;
     for (struct cla_program *program = context->programs; program != NULL; program = next) {
         next = program->next;
@@ -106,16 +104,6 @@ void cla_context_release(clattn_context *context)
         pthread_mutex_destroy(&context->lock);
     }
     free(context);
-}
-
-clattn_status cla_context_check_process(const clattn_context *context, clattn_error *error)
-{
-    long process = cla_os_process();
-    if (process == context->process)
-        return CLATTN_SUCCESS;
-    return cla_fail(error, CLATTN_ERROR_FORKED,
-                    "the context belongs to process %ld and this is process %ld: make a context after fork()",
-                    context->process, process);
 }
 
 void cla_log(const clattn_context *context, clattn_log_level level, const char *format, ...)

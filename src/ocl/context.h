@@ -18,7 +18,6 @@ struct cla_program {
 
 struct clattn_context {
     atomic_int references;
-    long process; /* the process that made it */
     cl_context cl_ctx;
     struct cla_device device;
     clattn_log_function log;
@@ -32,9 +31,6 @@ clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const c
                                  clattn_context **context, clattn_error *error);
 clattn_context *cla_context_retain(clattn_context *context);
 void cla_context_release(clattn_context *context); /* accepts NULL */
-
-/* FORKED where this process is not the one that made the context. */
-clattn_status cla_context_check_process(const clattn_context *context, clattn_error *error);
 
 __attribute__((format(printf, 3, 4))) void cla_log(const clattn_context *context, clattn_log_level level,
                                                    const char *format, ...);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Programs: put together from the embedded kernel files, built once, kept in their context. */
 #include "ocl/context.h"
+#include "ocl/process.h"
 #include "ocl/source.h"
 #include "util/error.h"
 #include "util/os.h"
@@ -164,7 +165,7 @@ clattn_status cla_context_kernel(clattn_context *context, const char *file, cons
 {
     cl_program program = NULL;
 
-    CLA_TRY(cla_context_check_process(context, error));
+    CLA_TRY(cla_process_check(error));
     pthread_mutex_lock(&context->lock);
     clattn_status status = find_or_add(context, file, options, &program, error);
     pthread_mutex_unlock(&context->lock);

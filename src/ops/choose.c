@@ -2,6 +2,7 @@
 /* From problem to plan: walks a registry in the ranking's order and keeps the reason of each variant that is passed
  * over. */
 #include "ops/variant.h"
+#include "ocl/process.h"
 #include "select/rank.h"
 #include "util/error.h"
 #include <stdlib.h>
@@ -146,7 +147,7 @@ clattn_status cla_choose(clattn_context *context, const struct cla_problem *prob
                          clattn_error *error)
 {
     clattn_plan *made = NULL;
-    CLA_TRY(cla_context_check_process(context, error));
+    CLA_TRY(cla_process_check(error));
     CLA_TRY(cla_plan_create(context, problem, &made, error));
     clattn_status status = set_problem_string(made, error);
     if (status == CLATTN_SUCCESS)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The executor: sets the arguments of every step, enqueues them one after the other, and gives the last event. */
 #include "run/plan.h"
+#include "ocl/process.h"
 #include "util/error.h"
 #include "util/size.h"
 #include <stdlib.h>
@@ -239,7 +240,7 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
     struct cla_run run = *given;
     struct chain chain = {.num_events = num_events, .wait_list = wait_list};
     cl_mem owned = NULL;
-    CLA_TRY(cla_context_check_process(plan->context, error));
+    CLA_TRY(cla_process_check(error));
     CLA_CHECK(queue != NULL, error, "queue is NULL");
     CLA_CHECK((num_events == 0) == (wait_list == NULL), error,
               "wait_list is %s with num_events %u: expected both or none", wait_list == NULL ? "NULL" : "given",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making and unmaking plans, and the arguments of their steps. */
 #include "run/plan.h"
+#include "ocl/process.h"
 #include "util/error.h"
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,7 @@ clattn_status cla_plan_create(clattn_context *context, const struct cla_problem 
 
 void cla_plan_clear(clattn_plan *plan)
 {
-    /* In a forked child the kernels and the buffers are the parent's to release. */
-    bool own = cla_context_check_process(plan->context, NULL) == CLATTN_SUCCESS;
+    const bool own = cla_process_check(NULL) == CLATTN_SUCCESS;
     for (size_t i = 0; own && i < plan->num_steps; i++)
         clReleaseKernel(plan->steps[i].kernel);
     for (size_t i = 0; own && i < plan->num_constants; i++)

@@ -4,6 +4,7 @@
  * nothing to choose here; each part has its own registry.
  */
 #include "ops/layer/layer.h"
+#include "ocl/process.h"
 #include "problem/linear.h"
 #include "util/error.h"
 #include "util/size.h"
@@ -181,7 +182,7 @@ clattn_status cla_layer_plan(clattn_context *context, const struct cla_layer_pro
     clattn_plan *made = NULL;
     struct places places;
     struct cla_text lines = {0};
-    CLA_TRY(cla_context_check_process(context, error));
+    CLA_TRY(cla_process_check(error));
     CLA_TRY(cla_plan_create(context, &problem->whole, &made, error));
     clattn_status status = find_places(made, problem, &places, error);
     if (status == CLATTN_SUCCESS)
