@@ -41,11 +41,19 @@ static clattn_status ask(cl_device_id id, cl_device_info what, const char *name,
     return cla_fail_cl(error, code, call);
 }
 
-/* A number that older or stranger drivers do not know: 0 there. */
-static cl_uint ask_optional(cl_device_id id, cl_device_info what)
+#define ASK_OPTIONAL(id, what, value, error) ask_optional((id), (what), #what, sizeof(value), &(value), (error))
+
+/* What older or stranger drivers do not know is 0 there. That one had no memory to answer is another matter. */
+static clattn_status ask_optional(cl_device_id id, cl_device_info what, const char *name, size_t size, void *value,
+                                  clattn_error *error)
 {
-    cl_uint value = 0;
-    return clGetDeviceInfo(id, what, sizeof value, &value, NULL) == CL_SUCCESS ? value : 0;
+    clattn_error failure;
+    if (ask(id, what, name, size, value, &failure) == CLATTN_SUCCESS)
+        return CLATTN_SUCCESS;
+    if (failure.cl_code == CL_OUT_OF_HOST_MEMORY || failure.cl_code == CL_OUT_OF_RESOURCES)
+        return cla_fail_code(error, failure.status, failure.cl_code, "%s", failure.message);
+    memset(value, 0, size);
+    return CLATTN_SUCCESS;
 }
 
 #define ASK_TEXT(id, what, text, error) ask_text((id), (what), #what, (text), (error))
@@ -134,14 +142,14 @@ static clattn_status read_facts(struct cla_device *device, struct facts *facts, 
     CLA_TRY(ASK(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, &largest_buffer, error));
     CLA_TRY(ASK(id, CL_DEVICE_LOCAL_MEM_SIZE, &local_memory, error));
     CLA_TRY(ASK(id, CL_DEVICE_MAX_WORK_GROUP_SIZE, &max_work_group, error));
+    CLA_TRY(ASK_OPTIONAL(id, CL_DEVICE_MAX_CLOCK_FREQUENCY, info->clock_mhz, error));
+    CLA_TRY(ASK_OPTIONAL(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, info->vector_width, error));
 
     info->compute_units = compute_units;
     info->global_memory = global_memory;
     info->largest_buffer = largest_buffer;
     info->local_memory = local_memory;
     info->max_work_group = max_work_group;
-    info->clock_mhz = ask_optional(id, CL_DEVICE_MAX_CLOCK_FREQUENCY);
-    info->vector_width = ask_optional(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT);
     info->has_fp16 = has_extension(facts->extensions, "cl_khr_fp16");
     info->has_fp64 = has_extension(facts->extensions, "cl_khr_fp64");
     device->has_fma = (facts->float_config & CL_FP_FMA) != 0;
@@ -151,25 +159,26 @@ static clattn_status read_facts(struct cla_device *device, struct facts *facts, 
 /* ---- what follows --------------------------------------------------------------------------------------------- */
 
 /* Sub-groups are an extension in OpenCL 2.0, core in 2.1, and optional again in 3.0, where their number is then 0. */
-static void find_sub_groups(struct cla_device *device, const char *extensions)
+static clattn_status find_sub_groups(struct cla_device *device, const char *extensions, clattn_error *error)
 {
     clattn_device_info *info = &device->info;
-    size_t sizes[32] = {0};
-    size_t bytes = 0;
+    size_t sizes[32] = {0}; /* as many as there are, then 0 */
+    cl_uint most = 0;
 
-    info->has_sub_groups = has_extension(extensions, "cl_khr_subgroups") ||
-                           has_extension(extensions, "cl_intel_subgroups") ||
-                           (opencl_version(info) >= 201 && ask_optional(device->id, MAX_NUM_SUB_GROUPS) > 0);
+    if (opencl_version(info) >= 201)
+        CLA_TRY(ASK_OPTIONAL(device->id, MAX_NUM_SUB_GROUPS, most, error));
+    info->has_sub_groups =
+        has_extension(extensions, "cl_khr_subgroups") || has_extension(extensions, "cl_intel_subgroups") || most > 0;
     if (!info->has_sub_groups)
-        return;
-    if (has_extension(extensions, "cl_intel_required_subgroup_size") &&
-        clGetDeviceInfo(device->id, SUB_GROUP_SIZES_INTEL, sizeof sizes, sizes, &bytes) == CL_SUCCESS) {
-        for (size_t i = 0; i < bytes / sizeof sizes[0]; i++)
-            if (sizes[i] != 0 && (info->sub_group == 0 || sizes[i] < info->sub_group))
-                info->sub_group = (uint32_t)sizes[i];
-    } else if (has_extension(extensions, "cl_amd_device_attribute_query")) {
-        info->sub_group = ask_optional(device->id, WAVEFRONT_WIDTH_AMD);
-    }
+        return CLATTN_SUCCESS;
+    if (has_extension(extensions, "cl_intel_required_subgroup_size"))
+        CLA_TRY(ASK_OPTIONAL(device->id, SUB_GROUP_SIZES_INTEL, sizes, error));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i] != 0 && (info->sub_group == 0 || sizes[i] < info->sub_group))
+            info->sub_group = (uint32_t)sizes[i];
+    if (info->sub_group == 0 && has_extension(extensions, "cl_amd_device_attribute_query"))
+        CLA_TRY(ASK_OPTIONAL(device->id, WAVEFRONT_WIDTH_AMD, info->sub_group, error));
+    return CLATTN_SUCCESS;
 }
 
 static clattn_device_class classify(cl_device_type type, cl_device_local_mem_type local_type)
@@ -183,13 +192,16 @@ static clattn_device_class classify(cl_device_type type, cl_device_local_mem_typ
  * The widest of the two widths that a driver gives: compilers that vectorise over work-items prefer 1, but take vectors
  * as they are written. No CPU has vectors of fewer than 4 floats.
  */
-static uint32_t choose_lanes(const struct cla_device *device)
+static clattn_status choose_lanes(struct cla_device *device, clattn_error *error)
 {
+    cl_uint preferred;
+    device->vector_lanes = 1;
     if (device->info.device_class != CLATTN_DEVICE_CLASS_CPU)
-        return 1;
-    cl_uint preferred = ask_optional(device->id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT);
+        return CLATTN_SUCCESS;
+    CLA_TRY(ASK_OPTIONAL(device->id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, preferred, error));
     cl_uint width = preferred > device->info.vector_width ? preferred : device->info.vector_width;
-    return width >= 16 ? 16 : width >= 8 ? 8 : 4;
+    device->vector_lanes = width >= 16 ? 16 : width >= 8 ? 8 : 4;
+    return CLATTN_SUCCESS;
 }
 
 /* Drivers whose faults may show in results, each with when that was last looked at. cl/README.md has the causes. */
@@ -267,12 +279,14 @@ clattn_status cla_device_query(cl_device_id id, struct cla_device *device, clatt
     device->id = id;
     clattn_device_info_init(&device->info);
     clattn_status status = read_facts(device, &facts, error);
+    if (status == CLATTN_SUCCESS)
+        status = find_sub_groups(device, facts.extensions, error);
     if (status == CLATTN_SUCCESS) {
-        find_sub_groups(device, facts.extensions);
         device->info.device_class = classify(device->info.type, facts.local_type);
-        device->vector_lanes = choose_lanes(device);
-        judge(&device->info, &facts);
+        status = choose_lanes(device, error);
     }
+    if (status == CLATTN_SUCCESS)
+        judge(&device->info, &facts);
     free(facts.profile);
     free(facts.extensions);
     return status;

@@ -13,13 +13,15 @@
 struct candidate {
     int64_t platform; /* numbers as OpenCL lists them */
     int64_t number;
+    cl_int cl_code; /* of the call that failed, where the facts cannot be read */
     struct cla_device device;
 };
 
 struct listing {
-    int64_t num_platforms;
     size_t count;
     struct candidate *candidates;
+    struct cla_text silent; /* the platforms without a device, and why */
+    cl_int silent_code;     /* what clGetDeviceIDs said of the first of them */
 };
 
 struct selector {
@@ -32,12 +34,65 @@ struct selector {
 
 /* ---- what there is -------------------------------------------------------------------------------------------- */
 
+/* What platforms lack that are there and list no device, last looked at 2026-11. */
+static const struct {
+    const char *platform;
+    const char *remedy;
+} silences[] = {
+    {"Portable Computing Language",
+     "as PoCL does where it cannot write its cache: set POCL_CACHE_DIR to a folder where it can, or HOME"},
+    {"", "install the driver package for the device that this machine has, or pocl-opencl-icd for its CPU"},
+};
+
+/* A platform without a device hides nobody else's, a broken one neither: it is kept for when there is none at all. */
+static void add_silent(struct listing *listing, cl_platform_id platform, int64_t number, cl_int code)
+{
+    char name[128] = "";
+    size_t row = 0;
+    if (listing->silent.length == 0)
+        listing->silent_code = code;
+    if (clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof name, name, NULL) != CL_SUCCESS)
+        name[0] = 0;
+    cla_text_add(&listing->silent, "%splatform %d (%s) ", listing->silent.length > 0 ? "; " : "", (int)number,
+                 name[0] != 0 ? name : "without a name");
+    if (code != CL_DEVICE_NOT_FOUND && code != CL_SUCCESS) {
+        cla_text_add(&listing->silent, "cannot list its devices: clGetDeviceIDs failed with %s (%d)",
+                     cla_cl_code_string(code), (int)code);
+        return;
+    }
+    while (strstr(name, silences[row].platform) == NULL)
+        row++;
+    cla_text_add(&listing->silent, "lists no device, %s", silences[row].remedy);
+}
+
+static clattn_status add_device(struct listing *listing, cl_device_id id, int64_t platform, int64_t number,
+                                clattn_error *error)
+{
+    struct candidate *candidate = &listing->candidates[listing->count++];
+    clattn_error failure;
+    candidate->platform = platform;
+    candidate->number = number;
+    candidate->cl_code = CL_SUCCESS;
+    clattn_status status = cla_device_query(id, &candidate->device, &failure);
+    if (status == CLATTN_SUCCESS)
+        return CLATTN_SUCCESS;
+    if (failure.cl_code == CL_SUCCESS) /* no memory of our own, which says nothing of the device */
+        return cla_fail(error, status, "%s", failure.message);
+    candidate->cl_code = failure.cl_code;
+    candidate->device.info.verdict = CLATTN_VERDICT_UNUSABLE;
+    memcpy(candidate->device.info.reason, failure.message, sizeof candidate->device.info.reason - 1);
+    return CLATTN_SUCCESS;
+}
+
 static clattn_status add_platform(struct listing *listing, cl_platform_id platform, int64_t number, clattn_error *error)
 {
     cl_uint count = 0;
-    /* Anything but success means no device here. A broken driver must not hide the devices of another. */
-    if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &count) != CL_SUCCESS || count == 0)
+    clattn_status status = CLATTN_SUCCESS;
+    cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &count);
+    if (code != CL_SUCCESS || count == 0) {
+        add_silent(listing, platform, number, code);
         return CLATTN_SUCCESS;
+    }
     cl_device_id *ids = calloc(count, sizeof *ids);
     struct candidate *grown = realloc(listing->candidates, (listing->count + count) * sizeof *grown);
     if (grown != NULL)
@@ -46,20 +101,13 @@ static clattn_status add_platform(struct listing *listing, cl_platform_id platfo
         free(ids);
         return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory to list %u devices", (unsigned)count);
     }
-    if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL) == CL_SUCCESS) {
-        for (cl_uint i = 0; i < count; i++) {
-            struct candidate *candidate = &listing->candidates[listing->count++];
-            clattn_error failure;
-            candidate->platform = number;
-            candidate->number = i;
-            if (cla_device_query(ids[i], &candidate->device, &failure) != CLATTN_SUCCESS) {
-                candidate->device.info.verdict = CLATTN_VERDICT_UNUSABLE;
-                memcpy(candidate->device.info.reason, failure.message, sizeof candidate->device.info.reason - 1);
-            }
-        }
-    }
+    code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL);
+    if (code != CL_SUCCESS)
+        add_silent(listing, platform, number, code);
+    for (cl_uint i = 0; code == CL_SUCCESS && status == CLATTN_SUCCESS && i < count; i++)
+        status = add_device(listing, ids[i], number, i, error);
     free(ids);
-    return CLATTN_SUCCESS;
+    return status;
 }
 
 static clattn_status list_devices(struct listing *listing, clattn_error *error)
@@ -69,9 +117,9 @@ static clattn_status list_devices(struct listing *listing, clattn_error *error)
     cl_int code = clGetPlatformIDs(0, NULL, &count);
 
     if (code == PLATFORM_NOT_FOUND || (code == CL_SUCCESS && count == 0))
-        return cla_fail(error, CLATTN_ERROR_NO_DEVICE,
-                        "no OpenCL platform: install a driver package, such as pocl-opencl-icd (any CPU), "
-                        "intel-opencl-icd, mesa-opencl-icd or rocm-opencl-icd (AMD), nvidia-opencl-icd");
+        return cla_fail_code(error, CLATTN_ERROR_NO_DEVICE, code,
+                             "no OpenCL platform: install a driver package, such as pocl-opencl-icd (any CPU), "
+                             "intel-opencl-icd, mesa-opencl-icd or rocm-opencl-icd (AMD), nvidia-opencl-icd");
     if (code != CL_SUCCESS)
         return cla_fail_cl(error, code, "clGetPlatformIDs");
 
@@ -81,9 +129,10 @@ static clattn_status list_devices(struct listing *listing, clattn_error *error)
     code = clGetPlatformIDs(count, platforms, NULL);
     if (code != CL_SUCCESS)
         status = cla_fail_cl(error, code, "clGetPlatformIDs");
-    listing->num_platforms = count;
     for (cl_uint i = 0; i < count && status == CLATTN_SUCCESS; i++)
         status = add_platform(listing, platforms[i], i, error);
+    if (status == CLATTN_SUCCESS && listing->silent.failed)
+        status = cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory to list %u platforms", (unsigned)count);
     free(platforms);
     return status;
 }
@@ -191,16 +240,20 @@ static clattn_status explain(const char *text, const struct listing *listing, co
 
     cla_quote(quoted, sizeof quoted, text, strlen(text));
     if (unusable != NULL)
-        return cla_fail(error, CLATTN_ERROR_NO_DEVICE, "no usable OpenCL device for %s: device %d:%d, %s: %s", quoted,
-                        (int)unusable->platform, (int)unusable->number, unusable->device.info.name,
-                        unusable->device.info.reason);
+        return cla_fail_code(error, CLATTN_ERROR_NO_DEVICE, unusable->cl_code,
+                             "no usable OpenCL device for %s: device %d:%d%s%s: %s", quoted, (int)unusable->platform,
+                             (int)unusable->number, unusable->device.info.name[0] != 0 ? ", " : "",
+                             unusable->device.info.name, unusable->device.info.reason);
     for (size_t i = 0; i < listing->count; i++) {
         const struct candidate *candidate = &listing->candidates[i];
         cla_text_add(&names, "%s%d:%d %s", i == 0 ? "" : ", ", (int)candidate->platform, (int)candidate->number,
                      candidate->device.info.name);
     }
-    clattn_status status = cla_fail(error, CLATTN_ERROR_NO_DEVICE, "no OpenCL device for %s: expected one of %s",
-                                    quoted, names.data != NULL ? names.data : "those listed by OpenCL");
+    if (listing->silent.length > 0)
+        cla_text_add(&names, "; %s", listing->silent.data);
+    clattn_status status = cla_fail_code(error, CLATTN_ERROR_NO_DEVICE, listing->silent_code,
+                                         "no OpenCL device for %s: expected one of %s", quoted,
+                                         names.failed ? "those listed by OpenCL" : names.data);
     cla_text_free(&names);
     return status;
 }
@@ -212,10 +265,8 @@ static clattn_status choose(const char *text, const struct selector *selector, c
     const struct candidate *unusable = NULL;
 
     if (listing->count == 0)
-        return cla_fail(error, CLATTN_ERROR_NO_DEVICE,
-                        "none of the OpenCL platforms (%d) has a device: install the driver package for the one that "
-                        "this machine has, or pocl-opencl-icd for its CPU",
-                        (int)listing->num_platforms);
+        return cla_fail_code(error, CLATTN_ERROR_NO_DEVICE, listing->silent_code, "no OpenCL device: %s",
+                             listing->silent.data);
     for (size_t i = 0; i < listing->count; i++) {
         const struct candidate *candidate = &listing->candidates[i];
         if (!matches(selector, candidate))
@@ -251,6 +302,7 @@ clattn_status cla_device_select(const char *selector, cl_device_id *id, clattn_e
     clattn_status status = list_devices(&listing, error);
     if (status == CLATTN_SUCCESS)
         status = choose(text, &asked, &listing, id, error);
+    cla_text_free(&listing.silent);
     free(listing.candidates);
     return status;
 }

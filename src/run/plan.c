@@ -115,9 +115,12 @@ clattn_status cla_plan_repeat_steps(clattn_plan *plan, size_t count, int64_t fir
 {
     CLA_TRY(reserve_steps(plan, count, error));
     for (size_t i = 0; i < count; i++) {
-        struct cla_step *step = &plan->steps[plan->num_steps++];
+        struct cla_step *step = &plan->steps[plan->num_steps];
+        cl_int code = clRetainKernel(plan->steps[i].kernel);
+        if (code != CL_SUCCESS)
+            return cla_fail_cl(error, code, "clRetainKernel");
+        plan->num_steps++;
         *step = plan->steps[i];
-        clRetainKernel(step->kernel);
         step->first_head = first_head;
         step->heads = heads;
         step->first_row = first_row;

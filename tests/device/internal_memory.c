@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Allocations that fail, one after the other: making a plan ends in OUT_OF_HOST_MEMORY, or in the very plan that is
- * made otherwise. The linker puts these functions in the place of the
+ * Allocations that fail, one after the other: finding a device, making a context and making a plan end in
+ * OUT_OF_HOST_MEMORY, or in the very plan that is made otherwise. The linker puts these functions in the place of the
  * library's (--wrap); the driver keeps its own.
  */
 #include <clattn/clattn.h>
@@ -171,11 +171,33 @@ static void plans_of_other_operations(void **state)
     check_plans(make_layer);
 }
 
+/* ---- contexts ------------------------------------------------------------------------------------------------- */
+
+static void contexts_and_devices(void **state)
+{
+    (void)state;
+    for (long n = 1;; n++) {
+        clattn_context *context = NULL;
+        clattn_error error;
+        left = n;
+        clattn_status status = clattn_context_create_default(NULL, NULL, &context, &error);
+        const bool spared = left > 0;
+        left = 0;
+        if (status != CLATTN_SUCCESS && status != CLATTN_ERROR_OUT_OF_HOST_MEMORY)
+            fail_msg("without allocation %ld: %s", n, error.message);
+        clattn_context_release(context);
+        if (spared)
+            break;
+        assert_int_equal(status, CLATTN_ERROR_OUT_OF_HOST_MEMORY);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_of_attention),
         cmocka_unit_test(plans_of_other_operations),
+        cmocka_unit_test(contexts_and_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

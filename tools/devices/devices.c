@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PLATFORM_NOT_FOUND (-1001) /* CL_PLATFORM_NOT_FOUND_KHR: the loader's way to say that there is none */
+
 enum devices_option { DEVICES_JSON = OPTION_HELP + 1, DEVICES_LONG };
 
 static const struct poptOption devices_options[] = {
@@ -18,13 +20,14 @@ static const struct poptOption devices_options[] = {
 };
 
 struct device {
-    cl_device_id id;
+    bool known; /* the driver has answered: `info` is more than a verdict and its reason */
     clattn_device_info info;
     bool preferred; /* what the tool uses where no device is named */
 };
 
 struct platform {
     char name[128], vendor[128], version[128];
+    char reason[64]; /* why its devices are not listed, where that is not for want of any */
     struct device *devices;
     unsigned num_devices;
 };
@@ -32,65 +35,78 @@ struct platform {
 struct platforms {
     struct platform *platform;
     unsigned count;
+    clattn_error no_default; /* why no device is preferred; "" where one is */
 };
 
 /* ---- what there is ---- */
 
-static void platform_text(cl_platform_id id, cl_platform_info what, char text[128])
+static enum exit_code fail_call(const char *call, cl_int code)
+{
+    return fail(EXIT_FAILED, "%s failed with OpenCL error %d", call, (int)code);
+}
+
+static enum exit_code platform_text(cl_platform_id id, cl_platform_info what, char text[128])
 {
     char whole[1024] = "";
-    if (clGetPlatformInfo(id, what, sizeof whole, whole, NULL) != CL_SUCCESS)
-        strcpy(whole, "?");
+    cl_int code = clGetPlatformInfo(id, what, sizeof whole, whole, NULL);
     snprintf(text, 128, "%.127s", whole);
+    return code == CL_SUCCESS ? EXIT_DONE : fail_call("clGetPlatformInfo", code);
 }
 
 static enum exit_code find_devices(cl_platform_id id, cl_device_id preferred, struct platform *platform)
 {
-    platform_text(id, CL_PLATFORM_NAME, platform->name);
-    platform_text(id, CL_PLATFORM_VENDOR, platform->vendor);
-    platform_text(id, CL_PLATFORM_VERSION, platform->version);
+    TRY(platform_text(id, CL_PLATFORM_NAME, platform->name));
+    TRY(platform_text(id, CL_PLATFORM_VENDOR, platform->vendor));
+    TRY(platform_text(id, CL_PLATFORM_VERSION, platform->version));
     cl_uint count = 0;
     cl_int code = clGetDeviceIDs(id, CL_DEVICE_TYPE_ALL, 0, NULL, &count);
-    if (code != CL_SUCCESS || count == 0)
-        return EXIT_DONE; /* a platform without devices, or one that does not work: there is nothing to list */
+    if (code == CL_DEVICE_NOT_FOUND || (code == CL_SUCCESS && count == 0))
+        return EXIT_DONE;
+    if (code != CL_SUCCESS) { /* a broken driver, which must not hide the devices of another */
+        snprintf(platform->reason, sizeof platform->reason, "clGetDeviceIDs failed with OpenCL error %d", (int)code);
+        return EXIT_DONE;
+    }
     cl_device_id *ids = calloc(count, sizeof(cl_device_id));
     platform->devices = calloc(count, sizeof *platform->devices);
     if (ids == NULL || platform->devices == NULL) {
         free(ids);
         return fail(EXIT_FAILED, "no memory for %u devices", count);
     }
-    if (clGetDeviceIDs(id, CL_DEVICE_TYPE_ALL, count, ids, NULL) != CL_SUCCESS)
-        count = 0;
-    for (cl_uint i = 0; i < count; i++) {
+    code = clGetDeviceIDs(id, CL_DEVICE_TYPE_ALL, count, ids, NULL);
+    for (cl_uint i = 0; code == CL_SUCCESS && i < count; i++) {
         struct device *device = &platform->devices[platform->num_devices++];
         clattn_error error;
-        device->id = ids[i];
         device->preferred = ids[i] == preferred;
         clattn_device_info_init(&device->info);
-        if (clattn_device_query(ids[i], &device->info, &error) != CLATTN_SUCCESS) {
+        device->known = clattn_device_query(ids[i], &device->info, &error) == CLATTN_SUCCESS;
+        if (!device->known) {
             device->info.verdict = CLATTN_VERDICT_UNUSABLE;
             snprintf(device->info.reason, sizeof device->info.reason, "%.255s", error.message);
         }
     }
     free(ids);
-    return EXIT_DONE;
+    return code == CL_SUCCESS ? EXIT_DONE : fail_call("clGetDeviceIDs", code);
 }
 
 static enum exit_code find_platforms(struct platforms *platforms)
 {
+    cl_device_id preferred = NULL;
     cl_uint count = 0;
-    if (clGetPlatformIDs(0, NULL, &count) != CL_SUCCESS || count == 0)
-        return EXIT_DONE; /* the loader's way to say that there is none is an error */
+    cl_int called = clGetPlatformIDs(0, NULL, &count);
+    if (called == PLATFORM_NOT_FOUND || (called == CL_SUCCESS && count == 0))
+        return EXIT_DONE;
+    if (called != CL_SUCCESS)
+        return fail_call("clGetPlatformIDs", called);
+    if (clattn_device_select(NULL, &preferred, &platforms->no_default) != CLATTN_SUCCESS)
+        preferred = NULL;
     cl_platform_id *ids = calloc(count, sizeof(cl_platform_id));
     platforms->platform = calloc(count, sizeof *platforms->platform);
-    if (ids == NULL || platforms->platform == NULL || clGetPlatformIDs(count, ids, NULL) != CL_SUCCESS) {
+    if (ids == NULL || platforms->platform == NULL) {
         free(ids);
-        return fail(EXIT_FAILED, "the OpenCL platforms cannot be listed");
+        return fail(EXIT_FAILED, "no memory for %u platforms", count);
     }
-    cl_device_id preferred = NULL;
-    if (clattn_device_select(NULL, &preferred, NULL) != CLATTN_SUCCESS)
-        preferred = NULL;
-    enum exit_code code = EXIT_DONE;
+    called = clGetPlatformIDs(count, ids, NULL);
+    enum exit_code code = called == CL_SUCCESS ? EXIT_DONE : fail_call("clGetPlatformIDs", called);
     for (cl_uint i = 0; i < count && code == EXIT_DONE; i++)
         code = find_devices(ids[i], preferred, &platforms->platform[platforms->count++]);
     free(ids);
@@ -155,6 +171,12 @@ static json_t *device_json(const struct device *device, unsigned p, unsigned d)
     char id[32];
     snprintf(id, sizeof id, "%u:%u", p, d);
     json_object_set_new(object, "id", json_text(id));
+    json_object_set_new(object, "verdict", json_text(verdict_string(info)));
+    json_object_set_new(object, "ready", json_boolean(info->verdict != CLATTN_VERDICT_UNUSABLE));
+    json_object_set_new(object, "reason", json_text(info->reason));
+    json_object_set_new(object, "default", json_boolean(device->preferred));
+    if (!device->known)
+        return object;
     json_object_set_new(object, "name", json_text(info->name));
     json_object_set_new(object, "vendor", json_text(info->vendor));
     json_object_set_new(object, "type", json_text(type_string(info)));
@@ -173,10 +195,6 @@ static json_t *device_json(const struct device *device, unsigned p, unsigned d)
     json_object_set_new(object, "fp16", json_boolean(info->has_fp16));
     json_object_set_new(object, "fp64", json_boolean(info->has_fp64));
     json_object_set_new(object, "sub_groups", json_boolean(info->has_sub_groups));
-    json_object_set_new(object, "verdict", json_text(verdict_string(info)));
-    json_object_set_new(object, "ready", json_boolean(info->verdict != CLATTN_VERDICT_UNUSABLE));
-    json_object_set_new(object, "reason", json_text(info->reason));
-    json_object_set_new(object, "default", json_boolean(device->preferred));
     return object;
 }
 
@@ -192,6 +210,7 @@ static enum exit_code print_json(const struct platforms *platforms)
         json_object_set_new(object, "name", json_text(platform->name));
         json_object_set_new(object, "vendor", json_text(platform->vendor));
         json_object_set_new(object, "version", json_text(platform->version));
+        json_object_set_new(object, "reason", json_text(platform->reason));
         json_object_set_new(object, "devices", devices);
         json_array_append_new(list, object);
     }
@@ -253,14 +272,15 @@ static int add_row(struct libscols_table *table, const struct device *device, un
         verdict_string(info),
     };
     int result = 0;
-    for (size_t i = 0; i < NUM_COLUMNS && result == 0; i++)
-        result = scols_line_set_data(line, i, cells[i]);
+    for (size_t i = 0; i < NUM_COLUMNS && result == 0; i++) {
+        const bool ours = i == 0 || i + 1 == NUM_COLUMNS; /* not the driver's to answer */
+        result = scols_line_set_data(line, i, ours || device->known ? cells[i] : "?");
+    }
     if (result == 0 && colour)
         result = scols_cell_set_color(scols_line_get_cell(line, NUM_COLUMNS - 1), verdict_colour(info));
     return result;
 }
 
-/* Devices without a name in the table could not be asked; their reason says so. */
 static void print_reasons(const struct platforms *platforms)
 {
     for (unsigned p = 0; p < platforms->count; p++)
@@ -271,8 +291,18 @@ static void print_reasons(const struct platforms *platforms)
         }
 }
 
+/* " (no devices)", with the reason where there is one; "" where there are some. */
+static const char *nothing_listed(const struct platform *platform, char text[128])
+{
+    if (platform->num_devices > 0)
+        return "";
+    snprintf(text, 128, " (no devices%s%s)", platform->reason[0] != '\0' ? ": " : "", platform->reason);
+    return text;
+}
+
 static enum exit_code print_table(const struct platforms *platforms)
 {
+    char text[128];
     bool colour = message_colour(STDOUT_FILENO);
     struct libscols_table *table = scols_new_table();
     int result = table == NULL ? -1 : scols_table_enable_colors(table, colour);
@@ -283,7 +313,7 @@ static enum exit_code print_table(const struct platforms *platforms)
             result = add_row(table, &platforms->platform[p].devices[d], p, d, colour);
     for (unsigned p = 0; p < platforms->count && result == 0; p++)
         printf("platform %u: %s, %s%s\n", p, platforms->platform[p].name, platforms->platform[p].version,
-               platforms->platform[p].num_devices == 0 ? " (no devices)" : "");
+               nothing_listed(&platforms->platform[p], text));
     if (result == 0 && !scols_table_is_empty(table)) {
         printf("\n");
         result = scols_print_table(table);
@@ -297,8 +327,10 @@ static void print_device(const struct device *device, unsigned p, unsigned d)
 {
     const clattn_device_info *info = &device->info;
     char text[32];
-    printf("  device %u:%u: %s%s\n", p, d, info->name, device->preferred ? " (the default)" : "");
+    printf("  device %u:%u: %s%s\n", p, d, device->known ? info->name : "?", device->preferred ? " (the default)" : "");
     printf("    verdict         %s%s%s\n", verdict_string(info), info->reason[0] ? ": " : "", info->reason);
+    if (!device->known)
+        return;
     printf("    type            %s\n", type_string(info));
     printf("    class           %s\n", class_string(info));
     printf("    vendor          %s\n", info->vendor);
@@ -321,9 +353,11 @@ static void print_device(const struct device *device, unsigned p, unsigned d)
 
 static void print_long(const struct platforms *platforms)
 {
+    char text[128];
     for (unsigned p = 0; p < platforms->count; p++) {
         const struct platform *platform = &platforms->platform[p];
-        printf("platform %u: %s, %s, %s\n", p, platform->name, platform->version, platform->vendor);
+        printf("platform %u: %s, %s, %s%s\n", p, platform->name, platform->version, platform->vendor,
+               nothing_listed(platform, text));
         for (unsigned d = 0; d < platform->num_devices; d++)
             print_device(&platform->devices[d], p, d);
     }
@@ -333,18 +367,20 @@ static void print_long(const struct platforms *platforms)
 
 static enum exit_code check_usable(const struct platforms *platforms)
 {
-    unsigned devices = 0, usable = 0;
+    unsigned usable = 0;
     for (unsigned p = 0; p < platforms->count; p++)
-        for (unsigned d = 0; d < platforms->platform[p].num_devices; d++) {
-            devices++;
+        for (unsigned d = 0; d < platforms->platform[p].num_devices; d++)
             usable += platforms->platform[p].devices[d].info.verdict != CLATTN_VERDICT_UNUSABLE;
-        }
-    if (usable > 0)
+    if (usable > 0) {
+        if (platforms->no_default.message[0] != '\0')
+            note("none of these is the default: %s", platforms->no_default.message);
         return EXIT_DONE;
-    if (devices > 0)
-        return fail(EXIT_NO_DEVICE, "none of %u OpenCL devices is usable: %s", devices, message_driver_packages);
-    return fail(EXIT_NO_DEVICE, "no OpenCL %s: %s", platforms->count > 0 ? "device" : "platform",
-                message_driver_packages);
+    }
+    cl_device_id device;
+    clattn_error error;
+    if (clattn_device_select("any", &device, &error) != CLATTN_SUCCESS)
+        return fail_library(&error);
+    return fail(EXIT_NO_DEVICE, "no OpenCL device is usable");
 }
 
 static enum exit_code devices_main(const struct command *command, int argc, const char **argv)

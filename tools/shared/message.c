@@ -9,10 +9,6 @@
 #include <wchar.h>
 #include <wctype.h>
 
-const char message_driver_packages[] =
-    "install the driver of your device: pocl-opencl-icd (any CPU), intel-opencl-icd (Intel GPUs), mesa-opencl-icd or "
-    "rocm-opencl-icd (AMD GPUs), nvidia-opencl-icd (NVIDIA GPUs)";
-
 static const char *command = "";
 static bool progress_shown;
 

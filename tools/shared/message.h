@@ -56,7 +56,4 @@ void progress_bar(double share, const char *text);
 /* Whether to colour what goes to `descriptor`: a terminal, and NO_COLOR is not set. */
 bool message_colour(int descriptor);
 
-/* The package names to tell someone who has no OpenCL driver. */
-extern const char message_driver_packages[];
-
 #endif
