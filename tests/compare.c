@@ -294,6 +294,7 @@ static struct compare_result judge(const struct tally *tally, const clattn_atten
         result.plain_share = ratio(tally->largest_error, plain_bound);
     if (with_bias)
         result.bias_share = ratio(fabs(tally->signed_error), bias_bound);
+    result.no_memory = tally->no_memory;
     result.passed =
         !tally->no_memory && result.worst_share <= 1.0 && result.plain_share <= 1.0 && result.bias_share <= 1.0;
     if (tally->no_memory)

@@ -10,6 +10,7 @@
 
 struct compare_result {
     bool passed;
+    bool no_memory;       /* for the reference, so that nothing is known */
     double worst_share;   /* largest |error| / bound over all elements compared: at most 1 where passed */
     double largest_error; /* largest |error| of the output */
     double plain_share;   /* bound 2: largest error / (2 x that of plain float + eps32 x magnitude), 0: not asked */

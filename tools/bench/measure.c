@@ -75,7 +75,8 @@ static enum exit_code verify(struct bench *bench, struct launch *launch, struct 
                              struct bench_result *result)
 {
     TRY(launch_download(launch, arrays));
-    struct verification verification = verify_outputs(arrays, true, MOST_PRODUCTS);
+    struct verification verification;
+    TRY(verify_outputs(arrays, true, MOST_PRODUCTS, &verification));
     result->verified = verification.passed;
     if (!verification.passed) {
         fail(EXIT_VERIFICATION, "%s: %s: verification failed: %s", result->problem, result->kernel,

@@ -66,9 +66,9 @@ static enum exit_code compute(struct run *run)
     }
     if (code == EXIT_DONE && requested(&run->request, RUN_VERIFY)) {
         progress("verifying");
-        report->verification = verify_outputs(&run->arrays, run->request.made_up, MOST_PRODUCTS);
-        report->verified = true;
-        if (!report->verification.passed)
+        code = verify_outputs(&run->arrays, run->request.made_up, MOST_PRODUCTS, &report->verification);
+        report->verified = code == EXIT_DONE;
+        if (report->verified && !report->verification.passed)
             code = fail(EXIT_VERIFICATION, "verification failed: %s", report->verification.message);
     }
     progress(NULL);

@@ -4,7 +4,8 @@
 #include "compare.h"
 #include <stdio.h>
 
-struct verification verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products)
+enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products,
+                              struct verification *verification)
 {
     const clattn_attention_desc *desc = &arrays->desc;
     const struct array *array = arrays->array;
@@ -29,21 +30,24 @@ struct verification verify_outputs(const struct arrays *arrays, bool unit_varian
     };
     int64_t dims = desc->head_dim + (desc->value_dim > 0 ? desc->value_dim : desc->head_dim);
     double products = (double)desc->kv_len * (double)dims;
-    struct verification verification = {.rows = 0};
+    int64_t rows = 0;
     for (int64_t b = 0; b < desc->batch; b++) {
         int64_t queries, keys;
         arrays_lengths(arrays, b, &queries, &keys);
-        verification.rows += desc->q_heads * queries;
+        rows += desc->q_heads * queries;
     }
     /* an odd step: lengths are often powers of two, and every position in them should come up */
-    int64_t step = (int64_t)((double)verification.rows * products / most_products);
+    int64_t step = (int64_t)((double)rows * products / most_products);
     step = step < 1 ? 1 : step | 1;
     struct compare_result result = compare_attention(&operands, array[OUTPUT].data, array[LSE].data, array[SCORES].data,
                                                      step, false, unit_variance);
-    verification.passed = result.passed;
-    verification.error = result.largest_error;
-    verification.share = result.worst_share;
-    verification.compared = result.compared;
-    snprintf(verification.message, sizeof verification.message, "%s", result.message);
-    return verification;
+    if (result.no_memory)
+        return fail(EXIT_FAILED, "no memory to verify the outputs");
+    *verification = (struct verification){.passed = result.passed,
+                                          .error = result.largest_error,
+                                          .share = result.worst_share,
+                                          .rows = rows,
+                                          .compared = result.compared};
+    snprintf(verification->message, sizeof verification->message, "%s", result.message);
+    return EXIT_DONE;
 }

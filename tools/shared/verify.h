@@ -17,8 +17,10 @@ struct verification {
 /*
  * Compares the outputs of `arrays`, all of whose data is there. Rows in equal steps where the reference would need more
  * than `most_products` products of an element of key or value: it does some 5e8 a second. `unit_variance` says that the
- * inputs are, so that the closer of the bounds hold.
+ * inputs are, so that the closer of the bounds hold. Fails where there is no memory for the reference, not where the
+ * outputs are wrong.
  */
-struct verification verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products);
+enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products,
+                              struct verification *verification);
 
 #endif
