@@ -55,6 +55,13 @@
 #define CLATTN_API
 #endif
 
+/* What the functions of these headers have for NULL, which C++ compilers may warn of. */
+#ifdef __cplusplus
+#define CLATTN_NULL nullptr
+#else
+#define CLATTN_NULL NULL
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

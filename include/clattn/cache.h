@@ -96,7 +96,7 @@ static inline void clattn_append_args_init(clattn_append_args *args, const clatt
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->length, &args->capacity, NULL);
+    clattn_plan_lengths(plan, &args->length, &args->capacity, CLATTN_NULL);
 }
 
 /* Fails with INVALID_VALUE for a field that is out of its range or contradicts another, else as attention's. */

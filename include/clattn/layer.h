@@ -88,7 +88,7 @@ static inline void clattn_linear_args_init(clattn_linear_args *args, const clatt
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->length, NULL, NULL);
+    clattn_plan_lengths(plan, &args->length, CLATTN_NULL, CLATTN_NULL);
 }
 
 /* The registry names of the variants of linear, `index` from 0; NULL past the last. */

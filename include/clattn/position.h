@@ -94,7 +94,7 @@ static inline void clattn_rotary_args_init(clattn_rotary_args *args, const clatt
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->length, NULL, NULL);
+    clattn_plan_lengths(plan, &args->length, CLATTN_NULL, CLATTN_NULL);
 }
 
 /*
@@ -168,7 +168,7 @@ static inline void clattn_sinusoidal_args_init(clattn_sinusoidal_args *args, con
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->length, NULL, NULL);
+    clattn_plan_lengths(plan, &args->length, CLATTN_NULL, CLATTN_NULL);
 }
 
 /*

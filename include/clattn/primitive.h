@@ -64,7 +64,7 @@ static inline void clattn_softmax_args_init(clattn_softmax_args *args, const cla
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, NULL);
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, CLATTN_NULL);
 }
 
 CLATTN_API clattn_status clattn_softmax_plan_create(clattn_context *context, const clattn_softmax_desc *desc,
@@ -109,7 +109,7 @@ static inline void clattn_weighted_sum_args_init(clattn_weighted_sum_args *args,
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, NULL);
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, CLATTN_NULL);
 }
 
 CLATTN_API clattn_status clattn_weighted_sum_plan_create(clattn_context *context, const clattn_weighted_sum_desc *desc,
@@ -175,7 +175,7 @@ static inline void clattn_merge_args_init(clattn_merge_args *args, const clattn_
 {
     memset(args, 0, sizeof *args);
     args->struct_size = sizeof *args;
-    clattn_plan_lengths(plan, &args->q_len, &args->parts, NULL);
+    clattn_plan_lengths(plan, &args->q_len, &args->parts, CLATTN_NULL);
 }
 
 CLATTN_API clattn_status clattn_merge_plan_create(clattn_context *context, const clattn_merge_desc *desc,

@@ -60,7 +60,7 @@ struct bytes {
 static void put(struct bytes *bytes, uint64_t value, int count)
 {
     for (int i = 0; i < count; i++)
-        bytes->at[bytes->size++] = (unsigned char)(value >> 8 * i);
+        bytes->at[bytes->size++] = (unsigned char)(i < 8 ? value >> 8 * i : 0);
 }
 
 static void put_text(struct bytes *bytes, const void *text, size_t size)
