@@ -37,6 +37,12 @@ for option in query key value output past-key past-value present-key present-val
     says "--$option" out
 done
 
+# The program itself is small, whatever its demos compute with. Where a sanitizer is in it, it is not.
+checks=$((checks + 1))
+if ! grep -q __asan_init "$clattn"; then
+    (ulimit -v 80000 && "$clattn" --help >out 2>err) || problem "no help in 80 MB: $(cat err)"
+fi
+
 # ---- usage ----
 
 zeros q.npy '<f4' '1, 4, 5, 8' 640

@@ -17,6 +17,7 @@ struct demo {
     cl_command_queue queue; /* in order */
     clattn_error error;
     struct picture image; /* what the user gave; zeroed: nothing */
+    void *memory;         /* zeroed, as large as the demo's entry says; NULL where that is 0 */
 
     /* what is behind the functions below */
     cl_mem buffers[DEMO_MOST];
@@ -34,6 +35,7 @@ struct demo_entry {
     const char *summary; /* one line */
     bool takes_image;
     enum exit_code (*run)(struct demo *demo);
+    size_t bytes; /* of demo->memory, for what is too much to have in every run of the program */
 };
 
 /* Leaves the enclosing function, which has a `demo`, where a call of the library with &demo->error fails. */

@@ -146,4 +146,5 @@ static enum exit_code run(struct demo *demo)
 }
 
 const struct demo_entry demo_convolution = {
-    "convolution", "nine heads that look at a pixel's neighbours are a 3 x 3 convolution (Cordonnier 2019)", true, run};
+    "convolution", "nine heads that look at a pixel's neighbours are a 3 x 3 convolution (Cordonnier 2019)", true, run,
+    0};

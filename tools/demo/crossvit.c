@@ -147,4 +147,4 @@ static enum exit_code run(struct demo *demo)
 }
 
 const struct demo_entry demo_crossvit = {
-    "crossvit", "the class token of one branch attends over the patches of the other (Chen 2021)", true, run};
+    "crossvit", "the class token of one branch attends over the patches of the other (Chen 2021)", true, run, 0};

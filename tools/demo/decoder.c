@@ -25,9 +25,13 @@ static const char *const target[TARGET] = {"l'", "accord", "sur",   "la", "zone"
                                            "a",  "ete",    "signe", "en", "aout", "1992",       "."};
 static const int translates[TARGET] = {0, 4, 4, 0, 3, 2, 1, 5, 5, 6, 7, 8, 9, 10}; /* the word that each stands for */
 
-static float meaning[SOURCE][WIDTH], s1[SOURCE][WIDTH], s2[TARGET][WIDTH];
-static float w_q[WIDTH][WIDTH], w_k[WIDTH][WIDTH], w_v[WIDTH][WIDTH], w_o[WIDTH][WIDTH];
-static float weights[HEADS][TARGET][SOURCE], mean[TARGET][SOURCE], output[TARGET][WIDTH], expected[TARGET][WIDTH];
+struct numbers {
+    float meaning[SOURCE][WIDTH], s1[SOURCE][WIDTH], s2[TARGET][WIDTH];
+    float w_q[WIDTH][WIDTH], w_k[WIDTH][WIDTH], w_v[WIDTH][WIDTH], w_o[WIDTH][WIDTH];
+    float weights[HEADS][TARGET][SOURCE], mean[TARGET][SOURCE], output[TARGET][WIDTH], expected[TARGET][WIDTH];
+};
+
+static struct numbers *my; /* demo->memory */
 
 /* state = m w, that is w^T m: what w then reads back. */
 static void express(const float m[WIDTH], float w[WIDTH][WIDTH], float state[WIDTH])
@@ -39,19 +43,21 @@ static void express(const float m[WIDTH], float w[WIDTH][WIDTH], float state[WID
 
 static void make_up(void)
 {
-    float(*const matrices[])[WIDTH] = {w_q, w_k, w_v, w_o};
+    float(*const matrices[])[WIDTH] = {my->w_q, my->w_k, my->w_v, my->w_o};
     for (uint64_t i = 0; i < 4; i++)
         demo_normal(&matrices[i][0][0], WIDTH * WIDTH, 1 / sqrtf(WIDTH), i);
-    demo_normal(&meaning[0][0], SOURCE * WIDTH, 0.8f, 4);
-    demo_normal(&s2[0][0], TARGET * WIDTH, 0.2f, 5); /* what a state has besides: two words for one are not the same */
+    demo_normal(&my->meaning[0][0], SOURCE * WIDTH, 0.8f, 4);
+    demo_normal(&my->s2[0][0], TARGET * WIDTH, 0.2f,
+                5); /* what a state has besides: two words for one are not the same */
     for (int j = 0; j < SOURCE; j++)
-        express(meaning[j], w_k, s1[j]);
+        express(my->meaning[j], my->w_k, my->s1[j]);
     for (int i = 0; i < TARGET; i++)
-        express(meaning[translates[i]], w_q, s2[i]);
+        express(my->meaning[translates[i]], my->w_q, my->s2[i]);
 }
 
 static enum exit_code run(struct demo *demo)
 {
+    my = demo->memory;
     const struct demo_layer layer = {.inputs = CLATTN_LAYER_CROSS,
                                      .heads = HEADS,
                                      .dim = DIM,
@@ -61,36 +67,36 @@ static enum exit_code run(struct demo *demo)
                                      .key_width = WIDTH,
                                      .value_width = WIDTH,
                                      .output_width = WIDTH,
-                                     .input = &s2[0][0],
-                                     .keys = &s1[0][0],
-                                     .values = &s1[0][0],
-                                     .w_q = &w_q[0][0],
-                                     .w_k = &w_k[0][0],
-                                     .w_v = &w_v[0][0],
-                                     .w_o = &w_o[0][0]};
+                                     .input = &my->s2[0][0],
+                                     .keys = &my->s1[0][0],
+                                     .values = &my->s1[0][0],
+                                     .w_q = &my->w_q[0][0],
+                                     .w_k = &my->w_k[0][0],
+                                     .w_v = &my->w_v[0][0],
+                                     .w_o = &my->w_o[0][0]};
     int wrong = 0;
     make_up();
-    TRY(demo_layer_run(demo, &layer, &output[0][0], &weights[0][0][0]));
+    TRY(demo_layer_run(demo, &layer, &my->output[0][0], &my->weights[0][0][0]));
     for (int i = 0; i < TARGET; i++) {
         int most = 0;
         for (int j = 0; j < SOURCE; j++) {
             for (int h = 0; h < HEADS; h++)
-                mean[i][j] += weights[h][i][j] / HEADS;
-            most = mean[i][j] > mean[i][most] ? j : most;
+                my->mean[i][j] += my->weights[h][i][j] / HEADS;
+            most = my->mean[i][j] > my->mean[i][most] ? j : most;
         }
         wrong += most != translates[i];
-        printf("%s%s<-%s %.2f%s", i == 0 ? "looks     " : "", target[i], source[most], (double)mean[i][most],
+        printf("%s%s<-%s %.2f%s", i == 0 ? "looks     " : "", target[i], source[most], (double)my->mean[i][most],
                i + 1 < TARGET ? ", " : "\n");
     }
-    TRY(demo_layer_reference(&layer, &expected[0][0]));
+    TRY(demo_layer_reference(&layer, &my->expected[0][0]));
     printf("output    %d rows as the queries, of %d keys\n", TARGET, SOURCE);
     TRY(demo_check("softmax((S2 WQ^T) (S1 WK^T)^T / 8) S1 WV^T WO^T",
-                   demo_difference(&output[0][0], &expected[0][0], TARGET * WIDTH), 1e-5));
+                   demo_difference(&my->output[0][0], &my->expected[0][0], TARGET * WIDTH), 1e-5));
     TRY(demo_check("words that look elsewhere than at what they translate", wrong, 0));
-    const struct heatmap_panel panel = {NULL, *mean, TARGET, SOURCE, 0, 0, target, source, NULL};
+    const struct heatmap_panel panel = {NULL, *my->mean, TARGET, SOURCE, 0, 0, target, source, NULL};
     const char *title = "decoder: which words each word looks at, mean of 8 heads";
     return demo_picture(demo, &(struct heatmap){title, "decoder (query)", "encoder (key)", &panel, 1, 1});
 }
 
 const struct demo_entry demo_decoder = {
-    "decoder", "cross-attention: the words written look at the words read (Vaswani 2017)", false, run};
+    "decoder", "cross-attention: the words written look at the words read (Vaswani 2017)", false, run, sizeof *my};

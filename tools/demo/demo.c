@@ -3,6 +3,7 @@
 #include "demo/common.h"
 #include "shared/options.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* In the order in which they are listed. */
@@ -56,6 +57,8 @@ static enum exit_code prepare(struct demo *demo, const struct demo_entry *entry,
         return fail(EXIT_USAGE, "--image is given: the demo %s looks at no picture", entry->name);
     if (values->text[DEMO_IMAGE] != NULL)
         TRY(picture_read(values->text[DEMO_IMAGE], &demo->image));
+    if (entry->bytes > 0 && (demo->memory = calloc(1, entry->bytes)) == NULL)
+        return fail(EXIT_FAILED, "no memory for the %zu bytes of the demo", entry->bytes);
     demo->path = values->text[DEMO_OUTPUT];
     if (demo->path != NULL && strcmp(demo->path, OUTPUT_STANDARD) == 0)
         return fail(EXIT_USAGE, "--output is -: standard output has what the demo says: expected a file");
@@ -84,6 +87,7 @@ static void release(struct demo *demo)
     for (int i = 0; i < demo->num_pictures; i++)
         picture_free(&demo->pictures[i]);
     picture_free(&demo->image);
+    free(demo->memory);
 }
 
 static enum exit_code show(const struct option_values *values)

@@ -114,7 +114,7 @@ static enum exit_code encode(struct demo *demo, struct encoder *e, bool reverse,
 
 static enum exit_code run(struct demo *demo)
 {
-    static struct encoder memory, *const e = &memory;
+    struct encoder *const e = demo->memory;
     struct heatmap_panel panels[HEADS];
     char captions[HEADS][32];
     double least = 1;
@@ -146,5 +146,6 @@ static enum exit_code run(struct demo *demo)
         demo, &(struct heatmap){"encoder: eight heads, each looking its own way", "query", "key", panels, HEADS, 4});
 }
 
-const struct demo_entry demo_encoder = {
-    "encoder", "self-attention with eight heads, with and without positions (Vaswani 2017)", false, run};
+const struct demo_entry demo_encoder = {"encoder",
+                                        "self-attention with eight heads, with and without positions (Vaswani 2017)",
+                                        false, run, sizeof(struct encoder)};

@@ -19,7 +19,11 @@
 
 enum { LENGTH = 48, HEADS = 12, DIM = 64, WIDTH = HEADS * DIM, TOKENS = 100, SHOWN = 4 };
 
-static float w_qkv[3 * WIDTH * WIDTH], embedding[TOKENS * WIDTH], weights[HEADS * LENGTH * LENGTH];
+struct numbers {
+    float w_qkv[3 * WIDTH * WIDTH], embedding[TOKENS * WIDTH], weights[HEADS * LENGTH * LENGTH];
+};
+
+static struct numbers *my; /* demo->memory */
 
 /* A layer and the choice of the next token, for up to `length` tokens a run: plans, arguments, and so buffers. */
 struct model {
@@ -64,13 +68,13 @@ static enum exit_code build(struct demo *demo, int64_t length, clattn_scores_sta
     clattn_append_args_init(&m->appending, *m->append);
     clattn_attention_args_init(&m->attending, *m->attend);
     TRY(demo_buffer(demo, NULL, rows, &m->projecting.input));
-    TRY(demo_buffer(demo, w_qkv, sizeof w_qkv, &m->projecting.weight));
+    TRY(demo_buffer(demo, my->w_qkv, sizeof my->w_qkv, &m->projecting.weight));
     TRY(demo_buffer(demo, NULL, 3 * rows, &m->projecting.output));
     TRY(demo_buffer(demo, NULL, LENGTH * row, &m->appending.key_cache));
     TRY(demo_buffer(demo, NULL, LENGTH * row, &m->appending.value_cache));
     TRY(demo_buffer(demo, NULL, rows, &m->attending.output));
-    TRY(demo_buffer(demo, NULL, sizeof weights, &m->attending.scores));
-    TRY(demo_buffer(demo, embedding, sizeof embedding, &m->scoring.weight));
+    TRY(demo_buffer(demo, NULL, sizeof my->weights, &m->attending.scores));
+    TRY(demo_buffer(demo, my->embedding, sizeof my->embedding, &m->scoring.weight));
     TRY(demo_buffer(demo, NULL, (size_t)length * TOKENS * sizeof(float), &m->scoring.output));
     m->turning.input = m->turning.output = m->attending.query = m->projecting.output;
     m->appending.key = demo_at(m->projecting.output, row);
@@ -88,7 +92,7 @@ static enum exit_code pass(struct demo *demo, struct model *m, int64_t past, int
 {
     static float x[LENGTH * WIDTH];
     for (int64_t i = 0; i < count; i++)
-        memcpy(x + i * WIDTH, embedding + tokens[i] * WIDTH, WIDTH * sizeof *x);
+        memcpy(x + i * WIDTH, my->embedding + tokens[i] * WIDTH, WIDTH * sizeof *x);
     m->turning.offset = m->appending.position = past;
     m->attending.kv_len = past + count;
     TRY(demo_write(demo, m->projecting.input, x, (size_t)count * WIDTH * sizeof *x));
@@ -111,13 +115,14 @@ static int largest(const float *scores)
 
 static enum exit_code run(struct demo *demo)
 {
+    my = demo->memory;
     static float stepped[LENGTH * WIDTH], whole[LENGTH * WIDTH], scores[LENGTH * TOKENS];
     static const char *const captions[SHOWN] = {"head 0", "head 1", "head 2", "head 3"};
     struct heatmap_panel panels[SHOWN];
     struct model step, all;
     int tokens[LENGTH + 1] = {0}, others = 0;
-    demo_normal(w_qkv, 3 * WIDTH * WIDTH, 1.3f / sqrtf(WIDTH), 1);
-    demo_normal(embedding, TOKENS * WIDTH, 1, 2);
+    demo_normal(my->w_qkv, 3 * WIDTH * WIDTH, 1.3f / sqrtf(WIDTH), 1);
+    demo_normal(my->embedding, TOKENS * WIDTH, 1, 2);
     TRY(build(demo, 1, CLATTN_SCORES_NONE, &step));
     TRY(build(demo, LENGTH, CLATTN_SCORES_WEIGHTS, &all));
     printf("text      ");
@@ -132,13 +137,14 @@ static enum exit_code run(struct demo *demo)
     printf("\nkernels   steps %s, pass %s\n", clattn_plan_name(*step.attend), clattn_plan_name(*all.attend));
     TRY(demo_check("cached steps against one causal pass", demo_difference(stepped, whole, LENGTH * WIDTH), 2e-5));
     TRY(demo_check("tokens that the pass would choose otherwise", others, 0));
-    TRY(demo_read(demo, all.attending.scores, weights, sizeof weights));
+    TRY(demo_read(demo, all.attending.scores, my->weights, sizeof my->weights));
     for (int h = 0; h < SHOWN; h++)
         panels[h] = (struct heatmap_panel){
-            .caption = captions[h], .values = weights + h * LENGTH * LENGTH, .rows = LENGTH, .columns = LENGTH};
+            .caption = captions[h], .values = my->weights + h * LENGTH * LENGTH, .rows = LENGTH, .columns = LENGTH};
     return demo_picture(
         demo, &(struct heatmap){"generate: what each token was made from", "token", "token seen", panels, SHOWN, 0});
 }
 
 const struct demo_entry demo_generate = {
-    "generate", "token by token with a key/value cache, the same as one causal pass (Vaswani 2017)", false, run};
+    "generate", "token by token with a key/value cache, the same as one causal pass (Vaswani 2017)", false, run,
+    sizeof *my};

@@ -27,10 +27,13 @@ struct block {
     float *weights;              /* [groups, latents, tokens] */
 };
 
-static float pixels[PIXELS][DIM], latents[256][DIM], all[2048][DIM], alone[2048][DIM], direction[DIM / 2][3];
-static float weights1[2048 * 3136], weights2[1024 * 512], weights3[256 * 1024], first[PIXELS], seen[SHOWN][PIXELS];
-static const struct block blocks[BLOCKS] = {
-    {16, 3136, 128, weights1}, {4, 512, 256, weights2}, {1, 1024, 256, weights3}};
+struct numbers {
+    float pixels[PIXELS][DIM], latents[256][DIM], all[2048][DIM], alone[2048][DIM], direction[DIM / 2][3];
+    float weights1[2048 * 3136], weights2[1024 * 512], weights3[256 * 1024], first[PIXELS], seen[SHOWN][PIXELS];
+    struct block blocks[BLOCKS];
+};
+
+static struct numbers *my; /* demo->memory */
 static const unsigned char wanted[SHOWN][3] = {
     {0xff, 0xd9, 0x3b}, {0xb5, 0x32, 0x2b}, {0x2e, 0x7d, 0x32}, {0x6b, 0x42, 0x26}};
 
@@ -38,7 +41,7 @@ static const unsigned char wanted[SHOWN][3] = {
 static void waves(const unsigned char *rgb, float feature[DIM])
 {
     for (int i = 0; i < DIM / 2; i++) {
-        const float *d = direction[i];
+        const float *d = my->direction[i];
         float angle = (d[0] * (float)rgb[0] + d[1] * (float)rgb[1] + d[2] * (float)rgb[2]) / 255;
         feature[2 * i] = cosf(angle) / 8;
         feature[2 * i + 1] = sinf(angle) / 8;
@@ -73,8 +76,8 @@ static enum exit_code read_groups(struct demo *demo, const struct picture *image
     clattn_attention_args args;
     clattn_attention_args_init(&args, *plan);
     for (int l = 0; l < block->latents; l++)
-        waves(asked(image, l, block->latents), latents[l]);
-    TRY(demo_buffer(demo, latents, sizeof latents, &args.query));
+        waves(asked(image, l, block->latents), my->latents[l]);
+    TRY(demo_buffer(demo, my->latents, sizeof my->latents, &args.query));
     TRY(demo_buffer(demo, NULL, scores, &args.scores));
     for (size_t n = 0; n < (size_t)runs; n++) {
         args.key = args.value = demo_at(tokens, n * groups * (size_t)block->tokens * row);
@@ -92,30 +95,35 @@ static const float *trace(int l)
     memset(share, 0, sizeof share);
     share[BLOCKS][l] = 1;
     for (int b = BLOCKS - 1; b >= 0; b--)
-        for (int i = 0, tokens = blocks[b].tokens; i < blocks[b].groups * blocks[b].latents; i++)
-            for (int j = 0, to = i / blocks[b].latents * tokens; j < tokens; j++)
-                share[b][to + j] += share[b + 1][i] * blocks[b].weights[i * tokens + j];
+        for (int i = 0, tokens = my->blocks[b].tokens; i < my->blocks[b].groups * my->blocks[b].latents; i++)
+            for (int j = 0, to = i / my->blocks[b].latents * tokens; j < tokens; j++)
+                share[b][to + j] += share[b + 1][i] * my->blocks[b].weights[i * tokens + j];
     return share[0];
 }
 
 static enum exit_code run(struct demo *demo)
 {
+    my = demo->memory;
     const struct picture *image;
     clattn_buffer tokens[BLOCKS + 1], apart;
+    my->blocks[0] = (struct block){16, 3136, 128, my->weights1};
+    my->blocks[1] = (struct block){4, 512, 256, my->weights2};
+    my->blocks[2] = (struct block){1, 1024, 256, my->weights3};
     TRY(demo_image(demo, SIDE, SIDE, &image));
-    demo_normal(*direction, DIM / 2 * 3, 5, 1);
+    demo_normal(*my->direction, DIM / 2 * 3, 5, 1);
     for (int i = 0; i < PIXELS; i++)
-        waves(image->pixels + 3 * i, pixels[i]);
-    TRY(demo_buffer(demo, pixels, sizeof pixels, &tokens[0]));
-    TRY(demo_buffer(demo, NULL, sizeof alone, &apart));
-    TRY(read_groups(demo, image, &blocks[0], 16, tokens[0], apart));
+        waves(image->pixels + 3 * i, my->pixels[i]);
+    TRY(demo_buffer(demo, my->pixels, sizeof my->pixels, &tokens[0]));
+    TRY(demo_buffer(demo, NULL, sizeof my->alone, &apart));
+    TRY(read_groups(demo, image, &my->blocks[0], 16, tokens[0], apart));
     for (int b = 0; b < BLOCKS; b++) {
-        TRY(demo_buffer(demo, NULL, sizeof all, &tokens[b + 1]));
-        TRY(read_groups(demo, image, &blocks[b], 1, tokens[b], tokens[b + 1]));
+        TRY(demo_buffer(demo, NULL, sizeof my->all, &tokens[b + 1]));
+        TRY(read_groups(demo, image, &my->blocks[b], 1, tokens[b], tokens[b + 1]));
     }
-    TRY(demo_read(demo, tokens[1], all, sizeof all));
-    TRY(demo_read(demo, apart, alone, sizeof alone));
-    TRY(demo_check("16 groups in one run against each in its own", demo_difference(*all, *alone, 2048 * DIM), 1e-5));
+    TRY(demo_read(demo, tokens[1], my->all, sizeof my->all));
+    TRY(demo_read(demo, apart, my->alone, sizeof my->alone));
+    TRY(demo_check("16 groups in one run against each in its own", demo_difference(*my->all, *my->alone, 2048 * DIM),
+                   1e-5));
     for (int s = 0; s < SHOWN; s++) {
         double there = 0;
         const float *share = trace(s);
@@ -123,20 +131,23 @@ static enum exit_code run(struct demo *demo)
             const unsigned char *rgb = image->pixels + 3 * i, *own = wanted[s];
             if (abs(rgb[0] - own[0]) + abs(rgb[1] - own[1]) + abs(rgb[2] - own[2]) < 60)
                 there += (double)share[i];
-            seen[s][i] = log10f(fmaxf(share[i], 1e-8f));
-            first[i] = log10f(fmaxf(weights1[i / 3136 * 128 * 3136 + i % 3136], 1e-8f)); /* of latent 0 of the group */
+            my->seen[s][i] = log10f(fmaxf(share[i], 1e-8f));
+            my->first[i] =
+                log10f(fmaxf(my->weights1[i / 3136 * 128 * 3136 + i % 3136], 1e-8f)); /* of latent 0 of the group */
         }
         TRY(demo_check("share that a latent gives to other colours than it asks for", 1 - there, 0.1));
     }
-    const struct heatmap_panel panels[] = {{"16 groups of 3136 pixels", NULL, SIDE, SIDE, 0, 0, NULL, NULL, image},
-                                           {"block 1, each group: yellow", first, SIDE, SIDE, 0, 0, NULL, NULL, NULL},
-                                           {"block 3, all merged: yellow", seen[0], SIDE, SIDE, 0, 0, NULL, NULL, NULL},
-                                           {"block 3: red", seen[1], SIDE, SIDE, 0, 0, NULL, NULL, NULL},
-                                           {"block 3: dark green", seen[2], SIDE, SIDE, 0, 0, NULL, NULL, NULL},
-                                           {"block 3: brown", seen[3], SIDE, SIDE, 0, 0, NULL, NULL, NULL}};
+    const struct heatmap_panel panels[] = {
+        {"16 groups of 3136 pixels", NULL, SIDE, SIDE, 0, 0, NULL, NULL, image},
+        {"block 1, each group: yellow", my->first, SIDE, SIDE, 0, 0, NULL, NULL, NULL},
+        {"block 3, all merged: yellow", my->seen[0], SIDE, SIDE, 0, 0, NULL, NULL, NULL},
+        {"block 3: red", my->seen[1], SIDE, SIDE, 0, 0, NULL, NULL, NULL},
+        {"block 3: dark green", my->seen[2], SIDE, SIDE, 0, 0, NULL, NULL, NULL},
+        {"block 3: brown", my->seen[3], SIDE, SIDE, 0, 0, NULL, NULL, NULL}};
     const char *title = "hierarchical-perceiver: what latents see that ask for a colour (log10 of weights)";
     return demo_picture(demo, &(struct heatmap){title, "y", "x", panels, 6, 3});
 }
 
 const struct demo_entry demo_hierarchical_perceiver = {
-    "hierarchical-perceiver", "an input in groups, attended in one batch and merged (Carreira 2022)", false, run};
+    "hierarchical-perceiver", "an input in groups, attended in one batch and merged (Carreira 2022)", false, run,
+    sizeof *my};

@@ -144,4 +144,4 @@ static enum exit_code run(struct demo *demo)
 }
 
 const struct demo_entry demo_image_text = {
-    "image-text", "words look for colours and places among the patches of an image (DETR, Carion 2020)", true, run};
+    "image-text", "words look for colours and places among the patches of an image (DETR, Carion 2020)", true, run, 0};

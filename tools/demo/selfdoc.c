@@ -24,9 +24,13 @@ static const char *const blocks[BLOCKS] = {"title",   "authors", "abstract", "he
                                            "caption", "text 2",  "table",    "legend",  "formula", "page no"};
 static const int partners[BLOCKS] = {2, 0, 0, 4, 7, 6, 5, 4, 9, 8, 7, 11}; /* where each block's look sends it */
 
-static float topics[BLOCKS][WIDTH], looks[BLOCKS][WIDTH], texts[BLOCKS][WIDTH];
-static float w_q[WIDTH][WIDTH], w_k[WIDTH][WIDTH], w_v[WIDTH][WIDTH], w_o[WIDTH][WIDTH];
-static float weights[HEADS][BLOCKS][BLOCKS], mean[BLOCKS][BLOCKS], output[BLOCKS][WIDTH], expected[BLOCKS][WIDTH];
+struct numbers {
+    float topics[BLOCKS][WIDTH], looks[BLOCKS][WIDTH], texts[BLOCKS][WIDTH];
+    float w_q[WIDTH][WIDTH], w_k[WIDTH][WIDTH], w_v[WIDTH][WIDTH], w_o[WIDTH][WIDTH];
+    float weights[HEADS][BLOCKS][BLOCKS], mean[BLOCKS][BLOCKS], output[BLOCKS][WIDTH], expected[BLOCKS][WIDTH];
+};
+
+static struct numbers *my; /* demo->memory */
 
 /* state += w^T t: what w then reads back. */
 static void express(const float t[WIDTH], float w[WIDTH][WIDTH], float state[WIDTH])
@@ -38,14 +42,14 @@ static void express(const float t[WIDTH], float w[WIDTH][WIDTH], float state[WID
 
 static void make_up(void)
 {
-    float(*const matrices[])[WIDTH] = {w_q, w_k, w_v, w_o};
+    float(*const matrices[])[WIDTH] = {my->w_q, my->w_k, my->w_v, my->w_o};
     for (uint64_t i = 0; i < 4; i++)
         demo_normal(*matrices[i], WIDTH * WIDTH, 1 / sqrtf(WIDTH), i);
-    demo_normal(*topics, BLOCKS * WIDTH, 0.8f, 4);
-    demo_normal(*looks, BLOCKS * WIDTH, 0.2f, 5); /* what there is besides: two blocks never look the same */
+    demo_normal(*my->topics, BLOCKS * WIDTH, 0.8f, 4);
+    demo_normal(*my->looks, BLOCKS * WIDTH, 0.2f, 5); /* what there is besides: two blocks never look the same */
     for (int i = 0; i < BLOCKS; i++) {
-        express(topics[i], w_k, texts[i]);
-        express(topics[partners[i]], w_q, looks[i]);
+        express(my->topics[i], my->w_k, my->texts[i]);
+        express(my->topics[partners[i]], my->w_q, my->looks[i]);
     }
 }
 
@@ -72,6 +76,7 @@ static enum exit_code check_refusal(struct demo *demo, struct demo_layer layer)
 
 static enum exit_code run(struct demo *demo)
 {
+    my = demo->memory;
     const struct demo_layer layer = {
         .inputs = CLATTN_LAYER_KEY, /* input: looks, context: texts */
         .heads = HEADS,
@@ -82,37 +87,38 @@ static enum exit_code run(struct demo *demo)
         .key_width = WIDTH,
         .value_width = WIDTH,
         .output_width = WIDTH,
-        .input = *looks,
-        .keys = *texts,
-        .values = *looks,
-        .w_q = *w_q,
-        .w_k = *w_k,
-        .w_v = *w_v,
-        .w_o = *w_o,
+        .input = *my->looks,
+        .keys = *my->texts,
+        .values = *my->looks,
+        .w_q = *my->w_q,
+        .w_k = *my->w_k,
+        .w_v = *my->w_v,
+        .w_o = *my->w_o,
     };
     int wrong = 0;
     make_up();
-    TRY(demo_layer_run(demo, &layer, *output, **weights));
-    TRY(demo_layer_reference(&layer, *expected));
+    TRY(demo_layer_run(demo, &layer, *my->output, **my->weights));
+    TRY(demo_layer_reference(&layer, *my->expected));
     for (int i = 0; i < BLOCKS; i++) {
         int most = 0;
         for (int j = 0; j < BLOCKS; j++) {
             for (int h = 0; h < HEADS; h++)
-                mean[i][j] += weights[h][i][j] / HEADS;
-            most = mean[i][j] > mean[i][most] ? j : most;
+                my->mean[i][j] += my->weights[h][i][j] / HEADS;
+            most = my->mean[i][j] > my->mean[i][most] ? j : most;
         }
         wrong += most != partners[i];
-        printf("%s%s: %s %.2f%s", i == 0 ? "finds     " : "", blocks[i], blocks[most], (double)mean[i][most],
+        printf("%s%s: %s %.2f%s", i == 0 ? "finds     " : "", blocks[i], blocks[most], (double)my->mean[i][most],
                i + 1 < BLOCKS ? ", " : "\n");
     }
-    TRY(demo_check("softmax((V WQ^T) (L WK^T)^T / 8) V WV^T WO^T", demo_difference(*output, *expected, BLOCKS * WIDTH),
-                   1e-5));
+    TRY(demo_check("softmax((V WQ^T) (L WK^T)^T / 8) V WV^T WO^T",
+                   demo_difference(*my->output, *my->expected, BLOCKS * WIDTH), 1e-5));
     TRY(demo_check("blocks that find another than the one they belong with", wrong, 0));
     TRY(check_refusal(demo, layer));
-    const struct heatmap_panel panel = {NULL, *mean, BLOCKS, BLOCKS, 0, 0, blocks, blocks, NULL};
+    const struct heatmap_panel panel = {NULL, *my->mean, BLOCKS, BLOCKS, 0, 0, blocks, blocks, NULL};
     const char *title = "selfdoc: looks find texts, mean of 12 heads";
     return demo_picture(demo, &(struct heatmap){title, "query and value: look", "key: text", &panel, 1, 1});
 }
 
 const struct demo_entry demo_selfdoc = {
-    "selfdoc", "blocks of a page: queries and values from their looks, keys from their texts (Li 2021)", false, run};
+    "selfdoc", "blocks of a page: queries and values from their looks, keys from their texts (Li 2021)", false, run,
+    sizeof *my};

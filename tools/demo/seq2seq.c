@@ -147,4 +147,4 @@ static enum exit_code run(struct demo *demo)
 }
 
 const struct demo_entry demo_seq2seq = {
-    "seq2seq", "a decoder looks at the encoder's states, step by step (Bahdanau 2014, Luong 2015)", false, run};
+    "seq2seq", "a decoder looks at the encoder's states, step by step (Bahdanau 2014, Luong 2015)", false, run, 0};
