@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Uses the library as others do.
 #
-#   KIND shared, static   builds and installs it, then links a program by find_package and by pkg-config
-#   KIND subdirectory     builds it as a part of another project
+#   KIND shared, static   builds and installs it, then links a program by find_package and by pkg-config; from the build
+#                         folder too
+#   KIND subdirectory     builds it as a part of another project, which is one that asks for a unity build
+#   KIND semicolon        that a path which CMake would take for two is refused
 #
 # Everything happens in WORK, which is emptied first.
 cmake_minimum_required(VERSION 3.25)
@@ -34,8 +36,19 @@ endfunction()
 file(REMOVE_RECURSE ${WORK})
 
 if(KIND STREQUAL subdirectory)
-    configure_and_build(${here} ${WORK}/consumer -D CLATTN_SOURCE=${SOURCE})
+    configure_and_build(${here} ${WORK}/consumer -D CLATTN_SOURCE=${SOURCE} -D CMAKE_UNITY_BUILD=ON)
     run(${WORK}/consumer/consumer)
+    return()
+endif()
+
+if(KIND STREQUAL semicolon)
+    file(COPY ${SOURCE}/CMakeLists.txt DESTINATION "${WORK}/a;b")
+    file(COPY ${SOURCE}/include DESTINATION "${WORK}/a;b")
+    execute_process(COMMAND ${CMAKE_COMMAND} -S "${WORK}/a;b" -B ${WORK}/build -G ${GENERATOR} -D CMAKE_C_COMPILER=${CC}
+                    OUTPUT_VARIABLE output ERROR_VARIABLE output RESULT_VARIABLE result)
+    if(result EQUAL 0 OR NOT output MATCHES "There is a ; in the path")
+        message(FATAL_ERROR "a ; in the path ends with ${result}:\n${output}")
+    endif()
     return()
 endif()
 
@@ -54,6 +67,17 @@ run(${CMAKE_COMMAND} --install ${WORK}/library --prefix ${prefix})
 if(NOT EXISTS ${prefix}/lib/${library})
     message(FATAL_ERROR "${prefix}/lib/${library} is not installed")
 endif()
+
+configure_and_build(${here} ${WORK}/by_build_folder -D CMAKE_PREFIX_PATH=${WORK}/library)
+run(${WORK}/by_build_folder/consumer)
+set(ENV{PKG_CONFIG_PATH} ${WORK}/library)
+set(library_path "$ENV{LD_LIBRARY_PATH}")
+set(ENV{LD_LIBRARY_PATH} ${WORK}/library:${library_path})
+ask_pkg_config(cflags --cflags)
+ask_pkg_config(libs --libs)
+run(${CC} -std=c99 ${cflags} ${here}/main.c -o ${WORK}/by_build_folder_pkg_config ${libs})
+run(${WORK}/by_build_folder_pkg_config)
+set(ENV{LD_LIBRARY_PATH} "${library_path}")
 
 configure_and_build(${here} ${WORK}/consumer -D CMAKE_PREFIX_PATH=${prefix})
 run(${WORK}/consumer/consumer)
