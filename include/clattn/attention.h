@@ -277,7 +277,8 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
  * them until the run is done. Until its event, inputs must not change and outputs are not to be read.
  *
  *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size, a plan that is not attention's, a queue of another context
- *                      or device, a wait list that does not match num_events
+ *                      or of a device that is neither the plan's nor a sub-device of it, a wait list that does not
+ *                      match num_events
  *   INVALID_VALUE      a length or total above the plan's or negative; with CIRCULAR storage, a kv_len below the plan's
  *   INVALID_BUFFER     a buffer that is missing, of another context, too small, misaligned, or an output that shares
  *                      bytes with another operand (elements count: views that interleave in one buffer are allowed)

@@ -24,8 +24,8 @@
  *               new process instead: exec, posix_spawn, "spawn" in Python's multiprocessing; or fork before the first
  *               call.
  *   Side effects  The library never prints, exits or aborts, starts no thread, and keeps no state outside the objects
- *               made here but the number of the process that called OpenCL first. The only environment variable that it reads is CLATTN_DEVICE, where it picks a device
- *               and is given no selector.
+ *               made here but the number of the process that called OpenCL first. The only environment variable that
+ *               it reads is CLATTN_DEVICE, where it picks a device and is given no selector.
  *
  * The headers need <CL/cl.h> and leave CL_TARGET_OPENCL_VERSION to the program. They compile as C99 and as C++11.
  */
@@ -190,7 +190,8 @@ static inline void clattn_context_desc_init(clattn_context_desc *desc)
 typedef struct clattn_context clattn_context;
 
 /*
- * Makes a context on OpenCL objects of the caller's. `device` must be one of `cl_ctx`'s; both are retained.
+ * Makes a context on OpenCL objects of the caller's. `device` must be one of `cl_ctx`'s, or a sub-device of one
+ * (clCreateSubDevices), as of a CPU some of whose cores are to stay free; both are retained.
  * `desc` may be NULL. Builds nothing. Fails with INVALID_ARGUMENT where `device` is not in `cl_ctx`, NO_DEVICE where
  * the verdict on the device is unusable.
  */

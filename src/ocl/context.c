@@ -8,7 +8,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Whether `device` is one of the devices of `cl_ctx`. */
+/* The first of `devices` that `device` is or is a sub-device of; NULL where there is none. */
+static clattn_status find_root(const cl_device_id *devices, cl_uint count, cl_device_id device, cl_device_id *root,
+                               clattn_error *error)
+{
+    for (*root = device; *root != NULL;) {
+        for (cl_uint i = 0; i < count; i++)
+            if (devices[i] == *root)
+                return CLATTN_SUCCESS;
+        CLA_TRY(cla_device_parent(*root, root, error));
+    }
+    return CLATTN_SUCCESS;
+}
+
+/*
+ * Whether `device` is one of the devices of `cl_ctx`. Drivers differ in what they list where a context was made of
+ * sub-devices: these, or the devices that they are parts of.
+ */
 static clattn_status check_device(cl_context cl_ctx, cl_device_id device, clattn_error *error)
 {
     cl_uint count = 0;
@@ -19,13 +35,13 @@ static clattn_status check_device(cl_context cl_ctx, cl_device_id device, clattn
     if (devices == NULL)
         return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory to list %u devices", (unsigned)count);
     code = clGetContextInfo(cl_ctx, CL_CONTEXT_DEVICES, count * sizeof *devices, devices, NULL);
-    bool found = false;
-    for (cl_uint i = 0; i < count; i++)
-        found = found || devices[i] == device;
+    cl_device_id root = NULL;
+    clattn_status status = code == CL_SUCCESS ? find_root(devices, count, device, &root, error)
+                                              : cla_fail_cl(error, code, "clGetContextInfo(CL_CONTEXT_DEVICES)");
     free(devices);
-    if (code != CL_SUCCESS)
-        return cla_fail_cl(error, code, "clGetContextInfo(CL_CONTEXT_DEVICES)");
-    CLA_CHECK(found, error, "device is %p: expected one of the %u devices of cl_ctx", (void *)device, (unsigned)count);
+    CLA_TRY(status);
+    CLA_CHECK(root != NULL, error, "device is %p: expected one of the %u devices of cl_ctx, or a sub-device of one",
+              (void *)device, (unsigned)count);
     return CLATTN_SUCCESS;
 }
 

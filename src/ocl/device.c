@@ -271,6 +271,11 @@ static void judge(clattn_device_info *info, const struct facts *facts)
     }
 }
 
+clattn_status cla_device_parent(cl_device_id id, cl_device_id *parent, clattn_error *error)
+{
+    return ASK_OPTIONAL(id, CL_DEVICE_PARENT_DEVICE, *parent, error);
+}
+
 clattn_status cla_device_query(cl_device_id id, struct cla_device *device, clattn_error *error)
 {
     struct facts facts = {0};

@@ -17,6 +17,9 @@ struct cla_device {
 /* Reads the facts of `id`, decides class and verdict. Fails with OPENCL where the driver does not answer. */
 clattn_status cla_device_query(cl_device_id id, struct cla_device *device, clattn_error *error);
 
+/* The device that `id` is a sub-device of; NULL where it is none. */
+clattn_status cla_device_parent(cl_device_id id, cl_device_id *parent, clattn_error *error);
+
 /* The device that a selector names, see clattn_device_select. */
 clattn_status cla_device_select(const char *selector, cl_device_id *id, clattn_error *error);
 

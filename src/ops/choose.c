@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From problem to plan: walks a registry in the ranking's order and keeps the reason of each variant that is passed
  * over. */
-#include "ops/variant.h"
 #include "ocl/process.h"
+#include "ops/variant.h"
 #include "select/rank.h"
 #include "util/error.h"
 #include <stdlib.h>

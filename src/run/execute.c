@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The executor: sets the arguments of every step, enqueues them one after the other, and gives the last event. */
-#include "run/plan.h"
 #include "ocl/process.h"
+#include "run/plan.h"
 #include "util/error.h"
 #include "util/size.h"
 #include <stdlib.h>
@@ -212,7 +212,9 @@ static clattn_status check_queue(const clattn_plan *plan, cl_command_queue queue
         return cla_fail_cl(error, code, "clGetCommandQueueInfo");
     if (context != plan->context->cl_ctx)
         return cla_fail(error, CLATTN_ERROR_INVALID_ARGUMENT, "queue belongs to another cl_context than the plan");
-    if (device != plan->context->device.id)
+    while (device != NULL && device != plan->context->device.id)
+        CLA_TRY(cla_device_parent(device, &device, error));
+    if (device == NULL)
         return cla_fail(error, CLATTN_ERROR_INVALID_ARGUMENT, "queue belongs to another device than the plan");
     *out_of_order = (properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE) != 0;
     return CLATTN_SUCCESS;

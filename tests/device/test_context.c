@@ -298,7 +298,6 @@ static void contexts_refuse_misuse(void **state)
     clattn_context *context = NULL;
     clattn_context_desc desc;
     clattn_error error;
-    int not_a_device = 0; /* never followed: only compared with the devices of the context */
     (void)state;
 
     expect(clattn_context_create(NULL, device, NULL, &context, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "cl_ctx",
@@ -307,8 +306,6 @@ static void contexts_refuse_misuse(void **state)
            "NULL");
     expect(clattn_context_create(cl_ctx, device, NULL, NULL, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "context",
            "NULL");
-    expect(clattn_context_create(cl_ctx, (cl_device_id)(void *)&not_a_device, NULL, &context, &error), &error,
-           CLATTN_ERROR_INVALID_ARGUMENT, "device", "expected one of the 1");
     memset(&desc, 0, sizeof desc);
     expect(clattn_context_create(cl_ctx, device, &desc, &context, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT,
            "clattn_context_desc.struct_size", "0");
@@ -319,6 +316,42 @@ static void contexts_refuse_misuse(void **state)
     assert_null(context);
     assert_int_equal(references(cl_ctx), before);
     clReleaseContext(cl_ctx);
+}
+
+/* A driver that can be told to have two devices: see two_devices. Others need not know the variable. */
+static void devices_of_another_context_are_refused(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("POCL_DEVICES", "basic basic", 1);
+        execl(program, program, "two-devices", (char *)NULL);
+        _exit(99);
+    }
+    expect_success(child);
+}
+
+static int two_devices(void)
+{
+    cl_platform_id platform;
+    cl_device_id devices[2];
+    cl_uint count = 0;
+    cl_int code;
+    clattn_context *context = NULL;
+    clattn_error error = {.message = ""};
+    if (clGetPlatformIDs(1, &platform, NULL) != CL_SUCCESS ||
+        clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 2, devices, &count) != CL_SUCCESS || count < 2) {
+        printf("without a second device, one of another context is not tried\n");
+        return 0;
+    }
+    cl_context cl_ctx = clCreateContext(NULL, 1, devices, NULL, NULL, &code);
+    clattn_status status = clattn_context_create(cl_ctx, devices[1], NULL, &context, &error);
+    const bool right = status == CLATTN_ERROR_INVALID_ARGUMENT && context == NULL &&
+                       strstr(error.message, "expected one of the 1 devices of cl_ctx") != NULL;
+    if (!right)
+        fprintf(stderr, "two devices: %s: \"%s\"\n", clattn_status_string(status), error.message);
+    clReleaseContext(cl_ctx);
+    return right ? 0 : 1;
 }
 
 struct record {
@@ -376,6 +409,135 @@ static void plans_of_a_context_share_programs(void **state)
     clattn_plan_release(second);
     clattn_plan_release(third);
     clattn_context_release(other);
+}
+
+/* ---- sub-devices ---------------------------------------------------------------------------------------------- */
+
+/* Runs a softmax over one key, whose weight is 1, on `queue`. */
+static clattn_status run_on(clattn_context *context, cl_command_queue queue, clattn_error *error)
+{
+    const float zero = 0;
+    float weight = -1;
+    cl_int code;
+    clattn_softmax_desc desc;
+    clattn_softmax_args args;
+    clattn_plan *plan = NULL;
+    cl_context cl_ctx = clattn_context_cl_context(context);
+    clattn_softmax_desc_init(&desc);
+    desc.batch = desc.heads = desc.q_len = desc.kv_len = 1;
+    if (clattn_softmax_plan_create(context, &desc, &plan, error) != CLATTN_SUCCESS)
+        fail_msg("%s", error->message);
+    clattn_softmax_args_init(&args, plan);
+    args.scores.mem =
+        clCreateBuffer(cl_ctx, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, sizeof zero, (void *)&zero, &code);
+    assert_int_equal(code, CL_SUCCESS);
+    args.weights.mem = clCreateBuffer(cl_ctx, CL_MEM_READ_WRITE, sizeof weight, NULL, &code);
+    assert_int_equal(code, CL_SUCCESS);
+    clattn_status status = clattn_softmax_run(plan, queue, &args, 0, NULL, NULL, error);
+    if (status == CLATTN_SUCCESS) {
+        assert_int_equal(
+            clEnqueueReadBuffer(queue, args.weights.mem, CL_TRUE, 0, sizeof weight, &weight, 0, NULL, NULL),
+            CL_SUCCESS);
+        assert_true(weight == 1.0f);
+    }
+    clReleaseMemObject(args.scores.mem);
+    clReleaseMemObject(args.weights.mem);
+    clattn_plan_release(plan);
+    return status;
+}
+
+static cl_uint device_references(cl_device_id device)
+{
+    cl_uint count = 0;
+    clGetDeviceInfo(device, CL_DEVICE_REFERENCE_COUNT, sizeof count, &count, NULL);
+    return count;
+}
+
+static void check_host_call(clattn_context *context)
+{
+    const float value[2] = {1, 2};
+    float output[2] = {0, 0};
+    clattn_attention_desc desc;
+    clattn_attention_host_args args;
+    clattn_error error;
+    clattn_attention_desc_init(&desc);
+    assert_int_equal(clattn_attention_desc_parse("b1h1q1k1d2:f32", &desc, NULL), CLATTN_SUCCESS);
+    clattn_attention_host_args_init(&args);
+    args.query = args.key = args.value = value;
+    args.output = output;
+    if (clattn_attention_host(context, &desc, &args, &error) != CLATTN_SUCCESS)
+        fail_msg("%s", error.message);
+    assert_true(output[0] == 1.0f && output[1] == 2.0f);
+}
+
+/* Contexts on sub-devices, of the whole device's cl_context and of one made of them, and the queues that fit. */
+static void check_sub_devices(cl_device_id device, const cl_device_id subs[2], cl_context cl_ctx)
+{
+    cl_int code;
+    clattn_context *whole = NULL, *part = NULL;
+    clattn_error error = {.message = ""};
+    cl_command_queue queues[2], root_queue = clCreateCommandQueue(cl_ctx, device, 0, &code);
+    const cl_uint before = device_references(subs[0]);
+    if (clattn_context_create(cl_ctx, subs[0], NULL, &part, &error) != CLATTN_SUCCESS)
+        fail_msg("%s", error.message);
+    assert_true(device_references(subs[0]) > before);
+    assert_ptr_equal(clattn_context_cl_device(part), subs[0]);
+    check_host_call(part);
+    for (int i = 0; i < 2; i++) {
+        queues[i] = clCreateCommandQueue(cl_ctx, subs[i], 0, &code);
+        assert_int_equal(code, CL_SUCCESS);
+    }
+    assert_int_equal(run_on(part, queues[0], &error), CLATTN_SUCCESS);
+    expect(run_on(part, queues[1], &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "queue", "another device");
+    if (root_queue != NULL) {
+        expect(run_on(part, root_queue, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "queue", "another device");
+        if (clattn_context_create(cl_ctx, device, NULL, &whole, &error) != CLATTN_SUCCESS)
+            fail_msg("%s", error.message);
+        assert_int_equal(run_on(whole, root_queue, &error), CLATTN_SUCCESS);
+        assert_int_equal(run_on(whole, queues[0], &error), CLATTN_SUCCESS);
+        assert_int_equal(run_on(whole, queues[1], &error), CLATTN_SUCCESS);
+        clattn_context_release(whole);
+        clReleaseCommandQueue(root_queue);
+    }
+    for (int i = 0; i < 2; i++)
+        clReleaseCommandQueue(queues[i]);
+    clattn_context_release(part);
+    assert_int_equal(device_references(subs[0]), before);
+}
+
+static void sub_devices_are_devices(void **state)
+{
+    const cl_device_id device = any_device();
+    const clattn_device_info info = info_of(device);
+    const cl_device_partition_property halves[] = {CL_DEVICE_PARTITION_EQUALLY, info.compute_units / 2, 0};
+    cl_device_id subs[8];
+    cl_uint count = 0;
+    cl_int code;
+    (void)state;
+    if (info.compute_units < 2 || clCreateSubDevices(device, halves, 8, subs, &count) != CL_SUCCESS || count < 2) {
+        print_message("the device cannot be divided: nothing is tried\n");
+        return;
+    }
+    assert_int_equal(info_of(subs[0]).compute_units, info.compute_units / 2);
+    assert_ptr_equal(any_device(), device);
+    cl_context whole = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
+    assert_int_equal(code, CL_SUCCESS);
+    check_sub_devices(device, subs, whole);
+    clReleaseContext(whole);
+    cl_context parts = clCreateContext(NULL, 2, subs, NULL, NULL, &code);
+    assert_int_equal(code, CL_SUCCESS);
+    check_sub_devices(device, subs, parts);
+    clReleaseContext(parts);
+
+    /* One that nobody else holds any more. */
+    clattn_context *context = NULL;
+    whole = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
+    assert_int_equal(clattn_context_create(whole, subs[0], NULL, &context, NULL), CLATTN_SUCCESS);
+    clReleaseContext(whole);
+    for (cl_uint i = 0; i < count; i++)
+        clReleaseDevice(subs[i]);
+    check_host_call(context);
+    clattn_context_release(context);
 }
 
 /* ---- fork ----------------------------------------------------------------------------------------------------- */
@@ -529,7 +691,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_platform_without_devices_tells_what_it_lacks),
         cmocka_unit_test(the_caller_s_objects_are_retained),
         cmocka_unit_test(contexts_refuse_misuse),
+        cmocka_unit_test(devices_of_another_context_are_refused),
         cmocka_unit_test(plans_of_a_context_share_programs),
+        cmocka_unit_test(sub_devices_are_devices),
         cmocka_unit_test(a_forked_child_is_refused),
         cmocka_unit_test(a_new_process_is_not_refused),
     };
@@ -538,6 +702,8 @@ int main(int argc, char **argv)
         return without_platform();
     if (argc > 1 && strcmp(argv[1], "without-cache") == 0)
         return without_cache();
+    if (argc > 1 && strcmp(argv[1], "two-devices") == 0)
+        return two_devices();
     if (argc > 1 && strcmp(argv[1], "fork-first") == 0)
         return fork_first();
     unsetenv("CLATTN_DEVICE");
