@@ -179,7 +179,7 @@ query "'<c8': expected float16, bfloat16, float32 or float64" complex.npy
 zeros whole.npy '<i4' '1, 4, 5, 8' 640
 query "'<i4': expected float16" whole.npy
 { header '<f8' '1,'; printf '\000\000\000\000\000\000\360\177'; } >infinite.npy
-query 'query is float32 \[1\]: expected 4 dimensions' infinite.npy
+query 'query is float64 \[1\]: expected 4 dimensions' infinite.npy
 { header '<f8' '1,'; printf '\000\000\000\000\000\000\020\110'; } >beyond.npy
 query 'its element 0 is [0-9.e+]*: expected what float32 has' beyond.npy
 zeros flat.npy '<f4' '20, 32' 2560
@@ -225,6 +225,8 @@ for shape in 8 3,2 6,7 3,1,7 2,1,1,1 5,0; do
     esac
     bad 4 'm.npy: mask is bool .*expected what broadcasts over \[1, 4, 5, 7\]' --mask m.npy
 done
+zeros m.npy '<i2' '8,' 16
+bad 4 'm.npy: mask is int16 \[8\]: expected what broadcasts' --mask m.npy
 zeros m.npy '|O' '7,' 56
 bad 4 'expected bool, int8, .*, uint64, float16, bfloat16, float32 or float64' --mask m.npy
 
@@ -234,6 +236,8 @@ zeros qkv.npy '<f4' '1, 5, 3, 4, 8' 1920
 zeros two.npy '<f4' '1, 5, 2, 4, 8' 1280
 refused 4 'two.npy: is float32 \[1, 5, 2, 4, 8\]: expected \[batch, length, 3, heads, dim\]' run --qkv two.npy -o o.npy
 refused 4 'q.npy: is float32 \[1, 4, 5, 8\]: expected \[batch' run --qkv q.npy -o o.npy
+zeros vast.npy '<f4' '1152921504606846976, 1, 3, 0, 1' 0
+refused 4 'vast.npy: ' run --qkv vast.npy -o o.npy --q-heads 1 --kv-heads 1
 refused 2 'qkv and --key are given: expected one' run --qkv qkv.npy -k k.npy -o o.npy
 refused 2 'layout is given with --qkv' run --qkv qkv.npy -o o.npy --layout bhsd
 refused 2 'block-table is given with --qkv' run --qkv qkv.npy -o o.npy --block-table t.npy

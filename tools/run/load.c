@@ -12,7 +12,7 @@ static const char *shown(const struct request *request, const struct arrays *arr
     static char text[4400]; /* a path at its longest, and a shape */
     const struct array *array = &arrays->array[operand];
     char shape[128];
-    npy_describe(array->file_type, array->rank, array->shape, shape, sizeof shape);
+    npy_describe(array->read_type, array->rank, array->shape, shape, sizeof shape);
     snprintf(text, sizeof text, "%s: %s is %s", request->values.text[option], operand_names[operand], shape);
     return text;
 }

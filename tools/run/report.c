@@ -12,7 +12,7 @@ static void list_rounded(const struct arrays *arrays, char *text, size_t size)
     *text = '\0';
     for (enum operand operand = QUERY; operand < NUM_ARRAYS; operand++) {
         size_t length = strlen(text);
-        if (arrays->array[operand].rounded)
+        if (arrays->array[operand].read_type == NPY_F64)
             snprintf(text + length, size - length, "%s%s", length > 0 ? ", " : "", operand_names[operand]);
     }
 }
@@ -78,7 +78,7 @@ enum exit_code run_json(const struct arrays *arrays, const struct report *report
     json_object_set_new(object, "shapes", shapes(arrays));
     json_t *rounded = json_array();
     for (enum operand operand = QUERY; operand < NUM_ARRAYS; operand++)
-        if (arrays->array[operand].rounded)
+        if (arrays->array[operand].read_type == NPY_F64)
             json_array_append_new(rounded, json_text(operand_names[operand]));
     json_object_set_new(object, "rounded", rounded);
     json_object_set_new(object, "verified", report->verified ? json_boolean(report->verification.passed) : json_null());

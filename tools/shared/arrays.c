@@ -339,16 +339,16 @@ static enum npy_type type_in_memory(enum npy_type type, enum array_kind kind)
     return (type & (NPY_I64 | NPY_U64 | NPY_U32)) != 0 ? NPY_I64 : NPY_I32;
 }
 
-/* Reads a file of `kind`; its type is then the one in memory. */
+/* Reads a file of `kind`; its type is then the one in memory, and *read_type what it was. */
 static enum exit_code read_file(enum operand operand, const char *path, enum array_kind kind, struct npy *file,
-                                bool *rounded)
+                                enum npy_type *read_type)
 {
     static const unsigned types[] = {[ARRAY_NUMBERS] = NPY_FLOATS,
                                      [ARRAY_MASK] = NPY_BOOL | NPY_INTEGERS | NPY_FLOATS,
                                      [ARRAY_WHOLE] = NPY_INTEGERS};
     char message[NPY_MESSAGE];
     bool good = npy_read(path, types[kind], file, message);
-    *rounded = good && file->type == NPY_F64;
+    *read_type = good ? file->type : (enum npy_type)0;
     if (good && !npy_convert(file, type_in_memory(file->type, kind), kind == ARRAY_MASK, message)) {
         npy_free(file);
         good = false;
@@ -361,7 +361,7 @@ enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const ch
 {
     struct array *array = &arrays->array[operand];
     struct npy file;
-    TRY(read_file(operand, path, kind, &file, &array->rounded));
+    TRY(read_file(operand, path, kind, &file, &array->read_type));
     if (file.rank > 4) {
         npy_free(&file);
         return fail(EXIT_BAD_FILE, "%s: %s has %d dimensions: expected at most 4", path, operand_names[operand],
@@ -376,15 +376,17 @@ enum exit_code arrays_read(struct arrays *arrays, enum operand operand, const ch
 }
 
 /* Query, key and value out of the rows of a packed file, each of which has one of theirs after the other. */
-static enum exit_code unpack(struct arrays *arrays, const struct npy *file, bool rounded)
+static enum exit_code unpack(struct arrays *arrays, const struct npy *file, enum npy_type read_type)
 {
     const int64_t *shape = file->shape;
     size_t bytes = (size_t)file->count * npy_type_size(file->type) / 3;
-    size_t rows = (size_t)(shape[0] * shape[1]), row = rows > 0 ? bytes / rows : 0;
+    size_t rows = bytes > 0 ? (size_t)(shape[0] * shape[1]) : 0, row = rows > 0 ? bytes / rows : 0;
     for (enum operand operand = QUERY; operand <= VALUE; operand++) {
         struct array *array = &arrays->array[operand];
-        *array = (struct array){
-            .file_type = file->type, .rounded = rounded, .rank = 4, .shape = {shape[0], shape[1], shape[3], shape[4]}};
+        *array = (struct array){.file_type = file->type,
+                                .read_type = read_type,
+                                .rank = 4,
+                                .shape = {shape[0], shape[1], shape[3], shape[4]}};
         array->bytes = bytes;
         TRY(arrays_allocate(arrays, operand));
         for (size_t i = 0; i < rows; i++)
@@ -397,11 +399,11 @@ enum exit_code arrays_read_packed(struct arrays *arrays, const char *path)
 {
     struct npy file;
     char shape[128];
-    bool rounded;
-    TRY(read_file(QUERY, path, ARRAY_NUMBERS, &file, &rounded));
-    npy_describe(file.type, file.rank, file.shape, shape, sizeof shape);
+    enum npy_type read_type;
+    TRY(read_file(QUERY, path, ARRAY_NUMBERS, &file, &read_type));
+    npy_describe(read_type, file.rank, file.shape, shape, sizeof shape);
     enum exit_code code = file.rank == 5 && file.shape[2] == 3
-                              ? unpack(arrays, &file, rounded)
+                              ? unpack(arrays, &file, read_type)
                               : fail(EXIT_BAD_FILE, "%s: is %s: expected [batch, length, 3, heads, dim]", path, shape);
     npy_free(&file);
     return code;

@@ -44,7 +44,7 @@ enum array_form {
 
 struct array {
     enum npy_type file_type; /* of what was read, after what arrays_read makes of it; of what is to be written */
-    bool rounded;            /* the file had float64 */
+    enum npy_type read_type; /* that the file had; 0 where none was read */
     int rank;                /* as in the file, like the shape */
     int64_t shape[4];
     size_t bytes; /* of data */
