@@ -53,7 +53,7 @@ refused 2 '^clattn bench: b1h2q4k4d4: .*type' bench $small b1h2q4k4d4
 refused 2 "'': problem string" bench ''
 refused 2 'b1h3g2q4k4d4:f32: kv_heads is 2' bench b1h3g2q4k4d4:f32
 refused 3 'no OpenCL device' bench --device 99:0
-refused 1 'none/x.json: cannot be written: No such file' bench $small -o none/x.json
+refused 1 'none/x.json: cannot be written: its folder none: No such file' bench $small -o none/x.json
 refused 5 'scores=raw: flash: ' bench b1h2q4k4d4:f32:scores=raw --kernel unfused,flash
 
 # ---- the report ----
