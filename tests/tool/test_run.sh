@@ -189,9 +189,6 @@ refused 4 'three.npz: cannot be read as query: it is an archive: expected FILE.n
 refused 4 'three.npz:k: cannot be read as key: it is an archive without k' run -q q.npy -k three.npz:k -v k.npy --verify
 sed 's/key.npy/kez.npy/g' three.npz >other.npz
 refused 4 'other.npz: its array kez has the name of no input: expected q, k, v or these: .*past-key' run --npz other.npz
-sed '0,/key.npy/s//q11.npy/' three.npz >other.npz
-refused 4 'other.npz:key: cannot be read as key: its local header and the directory of the archive differ' \
-    run --npz other.npz --verify
 
 # standard input, as a file of its own position too
 ok run -q - -k k.npy -v k.npy --scale 1 -o o.npy <q.npy

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inputs that come in one file together, and standard input, of which there is one. */
 #include "run/run.h"
-#include "shared/zip.h"
+#include "shared/archive.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static bool is_name(const struct poptOption *option, const char *name, int lengt
     return true;
 }
 
-static enum exit_code unknown_array(const char *path, const struct zip_member *member)
+static enum exit_code unknown_array(const char *path, const struct archive_member *member)
 {
     char names[256] = "";
     for (size_t i = 0; i < NUM_INPUTS; i++) {
@@ -45,7 +45,7 @@ static enum exit_code unknown_array(const char *path, const struct zip_member *m
         snprintf(names + length, sizeof names - length, "%s%s", i > 0 ? ", " : "", option_of(inputs[i])->longName);
     }
     return fail(EXIT_BAD_FILE, "%s: its array %.*s has the name of no input: expected q, k, v or these: %s", path,
-                zip_array_name(member), member->name, names);
+                archive_array_name(member), member->name, names);
 }
 
 /* Sets the value of an option to `path`, or to path:name where the name has a length. */
@@ -62,10 +62,10 @@ static enum exit_code set_value(struct request *request, enum run_option option,
 }
 
 /* One array of an archive: that of an option which is given beside it is left alone. */
-static enum exit_code take_array(struct request *request, const struct zip_member *member, bool taken[NUM_INPUTS])
+static enum exit_code take_array(struct request *request, const struct archive_member *member, bool taken[NUM_INPUTS])
 {
     const char *path = request->values.text[RUN_NPZ];
-    int length = zip_array_name(member);
+    int length = archive_array_name(member);
     for (size_t i = 0; i < NUM_INPUTS; i++) {
         if (!is_name(option_of(inputs[i]), member->name, length))
             continue;
@@ -84,25 +84,23 @@ static enum exit_code take_archive(struct request *request)
     const char *path = request->values.text[RUN_NPZ];
     size_t length = strlen(path);
     char message[INPUT_MESSAGE];
-    struct zip_member member;
-    struct zip zip;
+    struct archive_member member;
     bool taken[NUM_INPUTS] = {false};
     if (length < 5 || strcmp(path + length - 4, ".npz") != 0)
         return fail(EXIT_USAGE, "--npz is %s: expected a file whose name ends in .npz", path);
     int descriptor = input_descriptor(path);
     if (descriptor < 0)
         return fail(EXIT_BAD_FILE, "%s: cannot be read as an archive: %s", path, strerror(errno));
-    enum exit_code code = EXIT_DONE;
-    if (!zip_open(descriptor, &zip, message)) {
-        close(descriptor);
+    struct archive *archive = archive_open(descriptor, message);
+    close(descriptor);
+    if (archive == NULL)
         return fail(EXIT_BAD_FILE, "%s: cannot be read as an archive: %s", path, message);
-    }
-    while (code == EXIT_DONE && zip_next(&zip, &member, message))
+    enum exit_code code = EXIT_DONE;
+    for (uint64_t i = 0; code == EXIT_DONE && archive_member(archive, i, &member, message); i++)
         code = take_array(request, &member, taken);
     if (code == EXIT_DONE && *message != '\0')
         code = fail(EXIT_BAD_FILE, "%s: cannot be read as an archive: %s", path, message);
-    zip_close(&zip);
-    close(descriptor);
+    archive_close(archive);
     return code;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files, pipes, standard input and members of archives behind one function that reads. */
 #include "shared/input.h"
-#include "shared/zip.h"
+#include "shared/archive.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -76,18 +76,14 @@ static bool open_file(const char *path, size_t length, struct input *input, char
 
 static bool open_member(const char *name, struct input *input, char message[INPUT_MESSAGE])
 {
-    struct zip_member member;
-    struct zip zip;
-    if (!zip_open(input->descriptor, &zip, message))
+    struct archive_member member;
+    input->archive = archive_open(input->descriptor, message);
+    if (input->archive == NULL || !archive_find(input->archive, name, &member, message) ||
+        !archive_begin(input->archive, &member, message))
         return false;
-    bool good = zip_find(&zip, name, &member, message);
-    zip_close(&zip);
-    if (!good)
-        return false;
-    input->member = zip_stream_open(input->descriptor, &member, message);
     input->size = member.size;
-    input->stored = !member.deflated;
-    return input->member != NULL;
+    input->stored = member.stored;
+    return true;
 }
 
 bool input_open(const char *path, struct input *input, char message[INPUT_MESSAGE])
@@ -96,7 +92,7 @@ bool input_open(const char *path, struct input *input, char message[INPUT_MESSAG
     size_t length = name != NULL ? (size_t)(name - path) - 1 : strlen(path);
     *input = (struct input){.descriptor = -1, .size = -1};
     bool good = open_file(path, length, input, message);
-    if (good && (name != NULL || (input->stored && zip_begins(input->descriptor))))
+    if (good && (name != NULL || (input->stored && archive_begins(input->descriptor))))
         good = open_member(name, input, message);
     if (!good)
         input_close(input);
@@ -105,7 +101,7 @@ bool input_open(const char *path, struct input *input, char message[INPUT_MESSAG
 
 void input_close(struct input *input)
 {
-    zip_stream_close(input->member);
+    archive_close(input->archive);
     if (input->descriptor >= 0)
         close(input->descriptor);
     *input = (struct input){.descriptor = -1};
@@ -113,8 +109,8 @@ void input_close(struct input *input)
 
 ssize_t input_read(struct input *input, void *data, size_t size, char message[INPUT_MESSAGE])
 {
-    if (input->member != NULL)
-        return zip_stream_read(input->member, data, size, message);
+    if (input->archive != NULL)
+        return archive_read(input->archive, data, size, message);
     size_t done = 0;
     while (done < size) {
         size_t part = size - done < MAX_TRANSFER ? size - done : MAX_TRANSFER;

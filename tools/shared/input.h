@@ -15,13 +15,13 @@
 #define INPUT_MESSAGE  256
 #define INPUT_STANDARD "-"
 
-struct zip_stream;
+struct archive;
 
 struct input {
     int descriptor;
     int64_t size;              /* bytes; -1: not known before they have come */
     bool stored;               /* `size` bytes are on the disk: so much memory may be taken for them */
-    struct zip_stream *member; /* of an archive; NULL: the bytes of the descriptor itself */
+    struct archive *archive; /* whose member is read; NULL: the bytes of the descriptor itself */
 };
 
 /* A message and false, for functions that end so. */
