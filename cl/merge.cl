@@ -6,6 +6,7 @@
  *
  * (m_k, s_k) being the state of the row in part k: its largest logit and the sum of e^(logit - m_k), or its log-sum-exp
  * and 1. m is the largest m_k. A part with s_k = 0, or whose log-sum-exp is -inf, is left out: its output is not read.
+ * One whose log-sum-exp is +inf has all the weight; several such make the output NaN.
  *
  *   parts [parts, b * heads + h, q_len, value_dim]   states [parts, b * heads + h, q_len, 1 or 2] f32
  *   output [b, heads, q_len, value_dim]   lse [b, heads, q_len] f32
@@ -45,10 +46,11 @@ static inline float2 load_state(__global const float *state)
 #endif
 }
 
-/* w_k */
+/* w_k. The largest has its own, which only a log-sum-exp of +inf needs to be told. */
 static inline float weight_of(float2 state, float largest)
 {
-    return state.y == 0.0f ? 0.0f : exp2((state.x - largest) * LOG2E) * state.y;
+    const float difference = !CLA_PART_SUMS && state.x == largest ? 0.0f : state.x - largest;
+    return state.y == 0.0f ? 0.0f : exp2(difference * LOG2E) * state.y;
 }
 
 /* The state of all parts together. */
@@ -101,7 +103,9 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
         all.y = all.x > -FLT_MAX ? 1.0f : 0.0f;
     }
 #endif
-    const float inverse = all.y == 0.0f ? 0.0f : 1.0f / all.y;
+    float inverse = all.y == 0.0f ? 0.0f : 1.0f / all.y;
+    if (!CLA_PART_SUMS && all.x == INFINITY && all.y > 1.0f)
+        inverse = NAN; /* nothing says how the weights of several such parts compare */
 
     for (int c0 = item * CLA_LANES; c0 < vectors_end; c0 += CLA_VECTORS * step) {
         vec_t total[CLA_VECTORS];

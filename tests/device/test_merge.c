@@ -203,6 +203,33 @@ static void nan_reaches_what_it_should(void **state)
     close_scene(&scene);
 }
 
+/* An lse of +inf has all the weight; two of them, beside which nothing counts, say nothing of each other's. */
+static void infinite_weights(void **state)
+{
+    const struct merge_case c = {1, 1, 4, 70, 70, CLATTN_F32, CLATTN_F32, 0};
+    struct scene scene;
+
+    open_scene(*state, &c, &scene);
+    tensor_fill(&scene.parts, 1.0, 1);
+    tensor_fill(&scene.part_lse, 1.0, 2);
+    tensor_put(&scene.part_lse, 1, 0, 0, 0, HUGE_VAL);
+    tensor_put(&scene.part_lse, 0, 0, 0, 0, 3e38);
+    tensor_put(&scene.part_lse, 69, 0, 1, 0, HUGE_VAL);
+    tensor_put(&scene.part_lse, 2, 0, 2, 0, HUGE_VAL);
+    tensor_put(&scene.part_lse, 66, 0, 2, 0, HUGE_VAL);
+    tensor_put(&scene.part_lse, 0, 0, 3, 0, HUGE_VAL);
+    tensor_put(&scene.part_lse, 1, 0, 3, 0, (double)NAN);
+    run_scene(*state, &scene, 4, 70);
+    TENSOR_FOR_EACH(&scene.output)
+    {
+        double found = tensor_get(&scene.output, b, h, i, j);
+        assert_true(i < 2 ? found == tensor_get(&scene.parts, i == 0 ? 1 : 69, h, i, j) : isnan(found));
+        double lse = tensor_get(&scene.lse, b, h, i, 0);
+        assert_true(i < 3 ? lse == HUGE_VAL : isnan(lse));
+    }
+    close_scene(&scene);
+}
+
 static void lse_is_optional(void **state)
 {
     const struct harness *harness = *state;
@@ -432,6 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merge_is_right),
         cmocka_unit_test(nan_reaches_what_it_should),
+        cmocka_unit_test(infinite_weights),
         cmocka_unit_test(lse_is_optional),
         cmocka_unit_test(parts_of_attention_are_the_whole),
         cmocka_unit_test(without_keys_the_sink_is_left),
