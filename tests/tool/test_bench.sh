@@ -50,7 +50,10 @@ refused 2 'kernel is nonsense: expected auto, all or some of these, .*: flash, .
 refused 2 'kernel is : expected auto' bench --kernel flash,
 refused 2 'flash is given twice' bench --kernel flash,unfused,flash
 refused 2 '^clattn bench: b1h2q4k4d4: .*type' bench $small b1h2q4k4d4
-refused 2 "'': problem string" bench ''
+sets='expected one of these: prefill, causal, decode, grouped, odd; or a problem, such as b1h'
+refused 2 "'' is no name: $sets" bench ''
+refused 2 "prefil is no name: $sets" bench prefil
+refused 2 "Decode is no name: $sets" bench prefill Decode
 refused 2 'b1h3g2q4k4d4:f32: kv_heads is 2' bench b1h3g2q4k4d4:f32
 refused 3 'no OpenCL device' bench --device 99:0
 refused 1 'none/x.json: cannot be written: its folder none: No such file' bench $small -o none/x.json

@@ -62,7 +62,7 @@ refused 2 'no command: expected one of these: devices, run, bench, demo' nonsens
 refused 2 'unknown option' devices --nonsense
 refused 2 'unexpected argument' devices extra
 # shellcheck disable=SC2046 # 2000 arguments
-refused 2 '^clattn bench: nonsense: ' bench $(awk 'BEGIN { for (i = 0; i < 2000; i++) print "prefill" }') nonsense
+refused 2 '^clattn bench: nonsense is no name: ' bench $(awk 'BEGIN { for (i = 0; i < 2000; i++) print "prefill" }') nonsense
 refused 2 'expected -q, -k and -v' run
 refused 2 'expected -q, -k and -v' run -q q.npy -k k.npy -o o.npy
 refused 2 'expected -o FILE' run -q q.npy -k k.npy -v v.npy

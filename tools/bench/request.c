@@ -2,6 +2,7 @@
 /* The options of `clattn bench`, and the request that they add up to. */
 #include "bench/bench.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,13 @@ static enum exit_code read_problem(const char *text, struct bench_problem *probl
     for (int i = 0; i < SET_SIZE; i++)
         if (strcmp(text, set[i].name) == 0)
             text = set[i].problem;
+    if (text == given && text[strcspn(text, "0123456789:")] == '\0') { /* no problem has such a string */
+        char names[128] = "";
+        for (int i = 0; i < SET_SIZE; i++)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", set[i].name);
+        return fail(EXIT_USAGE, "%s is no name: expected one of these: %s; or a problem, such as " BENCH_DECODE,
+                    *given != '\0' ? given : "''", names);
+    }
     clattn_attention_desc_init(&problem->desc);
     if (clattn_attention_desc_parse(text, &problem->desc, &error) != CLATTN_SUCCESS)
         return fail(EXIT_USAGE, "%s: %s", *given != '\0' ? given : "''", error.message);
