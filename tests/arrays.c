@@ -46,14 +46,14 @@ static void place_integers(struct array *array, clattn_lengths type, int64_t row
                             .strides = {stride, 0, 0, 1}};
 }
 
-/* A row of f32 numbers for each query head. */
-static void place_head_values(struct array *array, bool present, int64_t heads, int64_t columns)
+/* A row of f32 numbers for each query head, of each of `batch` batches. */
+static void place_head_values(struct array *array, bool present, int64_t batch, int64_t heads, int64_t columns)
 {
     *array = (struct array){.present = present,
                             .dtype = CLATTN_F32,
                             .element = 4,
-                            .extent = {1, heads, 1, columns},
-                            .strides = {0, columns, 0, 1}};
+                            .extent = {batch, heads, 1, columns},
+                            .strides = {heads * columns, columns, 0, 1}};
 }
 
 static void place_all(struct arrays *arrays, const struct test_case *c)
@@ -84,9 +84,10 @@ static void place_all(struct arrays *arrays, const struct test_case *c)
     if (desc->kv_storage == CLATTN_STORAGE_PAGED)
         place_integers(&array[ARRAY_BLOCK_TABLE], CLATTN_LENGTHS_I32, desc->batch,
                        (c->kv_len + desc->page_size - 1) / desc->page_size, oracle_table_stride(desc));
-    place_head_values(&array[ARRAY_SINKS], desc->sinks != 0, desc->q_heads, 1);
-    place_head_values(&array[ARRAY_ALIBI_SLOPES], desc->alibi != 0, desc->q_heads, 1);
-    place_head_values(&array[ARRAY_RELATIVE_BIAS], desc->relative_extent > 0, desc->q_heads,
+    place_head_values(&array[ARRAY_SINKS], desc->sinks != 0, 1, desc->q_heads, 1);
+    place_head_values(&array[ARRAY_ALIBI_SLOPES], desc->alibi != 0, desc->alibi_batch > 1 ? desc->alibi_batch : 1,
+                      desc->q_heads, 1);
+    place_head_values(&array[ARRAY_RELATIVE_BIAS], desc->relative_extent > 0, 1, desc->q_heads,
                       2 * desc->relative_extent + 1);
     for (int n = 0; n < NUM_ARRAYS; ++n)
         array[n].block = n;
@@ -351,8 +352,8 @@ static void fill_head_values(struct arrays *arrays, const struct test_case *c, u
         uint64_t kind = (c->seed + (uint64_t)h) % 4;
         if (sinks != NULL)
             sinks[h] = kind == 3 ? -HUGE_VALF : (float)((kind == 2 ? 20.0 : 0.0) + 2.0 * case_normal(state));
-        if (slopes != NULL)
-            slopes[h] = (float)(0.3 * case_normal(state));
+        for (int64_t b = 0; slopes != NULL && b < arrays->array[ARRAY_ALIBI_SLOPES].extent[0]; ++b)
+            slopes[b * c->desc.q_heads + h] = (float)(0.3 * case_normal(state));
         for (int64_t n = 0; relative != NULL && n <= 2 * c->desc.relative_extent; ++n)
             relative[h * (2 * c->desc.relative_extent + 1) + n] = (float)(2.0 * case_normal(state));
     }

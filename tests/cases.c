@@ -43,13 +43,15 @@ struct band {
     int64_t offset;
     bool causal, window;
     int64_t left, right;
+    int64_t shift;
 };
 
 static const struct band bands[] = {
-    {CLATTN_ALIGN_NONE, 0, false, false, 0, 0},        {CLATTN_ALIGN_TOP_LEFT, 0, true, false, 0, 0},
-    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, false, 0, 0}, {CLATTN_ALIGN_OFFSET, -3, true, false, 0, 0},
-    {CLATTN_ALIGN_TOP_LEFT, 0, false, true, 4, 2},     {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 20, 4},
-    {CLATTN_ALIGN_OFFSET, 6, false, true, -1, 5},      {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, false, 0, 0},
+    {CLATTN_ALIGN_NONE, 0, false, false, 0, 0, 0},        {CLATTN_ALIGN_TOP_LEFT, 0, true, false, 0, 0, 0},
+    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, false, 0, 0, 0}, {CLATTN_ALIGN_OFFSET, -3, true, false, 0, 0, 0},
+    {CLATTN_ALIGN_TOP_LEFT, 0, false, true, 4, 2, 0},     {CLATTN_ALIGN_BOTTOM_RIGHT, 0, true, true, 20, 4, 0},
+    {CLATTN_ALIGN_OFFSET, 6, false, true, -1, 5, 0},      {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, false, 0, 0, 0},
+    {CLATTN_ALIGN_TOP_LEFT, 0, true, false, 0, 0, -1},    {CLATTN_ALIGN_BOTTOM_RIGHT, 0, false, true, 3, 2, -9},
 };
 
 /* Letters of a shape: B, H, Q, K the extent of the problem, 1 broadcast, S short in the keys. */
@@ -95,9 +97,13 @@ static const struct {
 static const struct {
     bool alibi;
     int64_t relative_extent;
-} biases[] = {{false, 0}, {true, 0}, {false, 3}, {true, 20}};
+    bool by_batch; /* the slopes */
+} biases[] = {{false, 0, false}, {true, 0, false}, {false, 3, false}, {true, 20, true}};
 
-static const float scales[] = {0.0F, 0.3F, -0.2F};
+static const struct {
+    float scale;
+    bool set;
+} scales[] = {{0.0F, false}, {0.3F, false}, {-0.2F, false}, {0.0F, true}};
 static const float softcaps[] = {0.0F, 2.5F, 30.0F};
 
 static const char *const layout_names[] = {"dense", "bshd", "packed", "padded", "one-head", "one-batch", "hsbd"};
@@ -348,7 +354,8 @@ static void set_desc(struct test_case *c)
     desc->key.dtype = type->key;
     desc->value.dtype = type->value;
     desc->output.dtype = type->output;
-    desc->scale = scales[axes[AXIS_SCALE]];
+    desc->scale = scales[axes[AXIS_SCALE]].scale;
+    desc->scale_set = scales[axes[AXIS_SCALE]].set;
     desc->softcap = softcaps[axes[AXIS_SOFTCAP]];
     desc->alignment = band->alignment;
     desc->offset = band->offset;
@@ -356,6 +363,7 @@ static void set_desc(struct test_case *c)
     desc->window = band->window;
     desc->window_left = band->left;
     desc->window_right = band->right;
+    desc->window_shift = band->shift;
     desc->kv_lengths = (clattn_lengths)axes[AXIS_LENGTHS];
     desc->lse = axes[AXIS_LSE];
     desc->scores_stage = (clattn_scores_stage)axes[AXIS_SCORES];
@@ -369,6 +377,7 @@ static void set_desc(struct test_case *c)
     desc->q_cu_lengths = raggeds[axes[AXIS_RAGGED]].query;
     desc->kv_cu_lengths = raggeds[axes[AXIS_RAGGED]].key;
     desc->alibi = biases[axes[AXIS_BIAS]].alibi;
+    desc->alibi_batch = biases[axes[AXIS_BIAS]].by_batch ? desc->batch : 0;
     desc->relative_extent = biases[axes[AXIS_BIAS]].relative_extent;
     desc->sinks = axes[AXIS_SINKS];
     set_mask(desc, &masks[axes[AXIS_MASK]]);

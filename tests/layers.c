@@ -115,7 +115,7 @@ static void make_semantics(struct layer_scene *scene)
     if (a->sinks)
         t[LAYER_SINKS] = tensor_make(CLATTN_F32, 1, a->q_heads, 1, 1, 0);
     if (a->alibi)
-        t[LAYER_ALIBI_SLOPES] = tensor_make(CLATTN_F32, 1, a->q_heads, 1, 1, 0);
+        t[LAYER_ALIBI_SLOPES] = tensor_make(CLATTN_F32, a->alibi_batch > 1 ? a->batch : 1, a->q_heads, 1, 1, 0);
     if (a->relative_extent > 0)
         t[LAYER_RELATIVE_BIAS] = tensor_make(CLATTN_F32, 1, a->q_heads, 1, 2 * a->relative_extent + 1, 0);
     for (int n = LAYER_SINKS; n <= LAYER_RELATIVE_BIAS; ++n)

@@ -38,12 +38,13 @@ static struct sight look(const struct oracle_operands *o, int64_t b, int64_t h, 
         sight.position += sequence.kv_len - sequence.q_len;
     if (desc->alignment == CLATTN_ALIGN_OFFSET)
         sight.position += o->offset;
+    const int64_t middle = sight.position + desc->window_shift; /* of what causality and window keep */
     if (desc->causal)
-        sight.end = smaller(sight.end, sight.position + 1);
+        sight.end = smaller(sight.end, middle + 1);
     if (desc->window && desc->window_left >= 0)
-        sight.first = larger(sight.first, sight.position - desc->window_left);
+        sight.first = larger(sight.first, middle - desc->window_left);
     if (desc->window && desc->window_right >= 0)
-        sight.end = smaller(sight.end, sight.position + desc->window_right + 1);
+        sight.end = smaller(sight.end, middle + desc->window_right + 1);
     if (desc->mask_kind != CLATTN_MASK_NONE) {
         int64_t extent[4];
         int64_t strides[4];
@@ -149,6 +150,7 @@ static void compute_masked(const struct oracle_operands *o, int64_t b, int64_t h
     const clattn_attention_desc *desc = o->desc;
     int64_t reach = desc->relative_extent;
     struct sight sight = look(o, b, h, i);
+    double slope = desc->alibi ? (double)o->alibi_slopes[(desc->alibi_batch > 1 ? b : 0) * desc->q_heads + h] : 0.0;
 
     for (int64_t j = 0; j < o->kv_len; ++j) {
         int64_t ahead = j - sight.position;
@@ -158,7 +160,7 @@ static void compute_masked(const struct oracle_operands *o, int64_t b, int64_t h
         if (!row->kept[j])
             continue;
         double mask = mask_at(o, &sight, j);
-        double alibi = desc->alibi ? -(double)o->alibi_slopes[h] * fabs((double)ahead) : 0.0;
+        double alibi = -slope * fabs((double)ahead);
         double relative = 0.0;
         if (reach > 0)
             relative = (double)o->relative_bias[h * (2 * reach + 1) + larger(-reach, smaller(ahead, reach)) + reach];

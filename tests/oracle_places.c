@@ -35,7 +35,7 @@ int64_t oracle_value_dim(const clattn_attention_desc *desc)
 
 double oracle_scale(const clattn_attention_desc *desc)
 {
-    return desc->scale != 0.0F ? (double)desc->scale : 1.0 / sqrt((double)desc->head_dim);
+    return desc->scale != 0.0F || desc->scale_set ? (double)desc->scale : 1.0 / sqrt((double)desc->head_dim);
 }
 
 static void mask_extent(const clattn_attention_desc *desc, int64_t extent[4])

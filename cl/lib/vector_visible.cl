@@ -16,6 +16,7 @@
  */
 struct rows {
     int count; /* those from here on are nobody's: they repeat the last one, but see no key and are not stored */
+    int batch;
     int head;
     int query[ROWS];
     int first[ROWS]; /* row r sees keys first[r] to end[r] - 1, but for the mask */
@@ -34,6 +35,7 @@ struct rows {
 static inline void rows_of(struct rows *rows, const struct batch *batch, int h, int i0, int count, CLA_SEMANTICS_PARAMS)
 {
     rows->count = count;
+    rows->batch = batch->index;
     rows->head = h;
     rows->some = (int2)(kv_len, 0);
     rows->all = (int2)(0, kv_len);
@@ -241,7 +243,7 @@ APART static void cap_scores(vec_t *scores, int count, float softcap)
 APART static void add_position_bias(vec_t *scores, const struct rows *rows, int j0, int count, CLA_SEMANTICS_PARAMS)
 {
 #if CLA_ALIBI
-    const float slope = alibi_slopes[alibi_view.x + rows->head];
+    const float slope = alibi_slopes[view_row(alibi_view, rows->batch, rows->head, 0)];
     for (int k = 0; k < count; k++) {
         for (int v = 0; v < CLA_VECTORS; v++) {
             const ivec_t distance = rows->position + v * CLA_LANES - j0 - k + LANE_NUMBERS;

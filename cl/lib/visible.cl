@@ -16,7 +16,7 @@
  *   CLA_BAND         1: keys are bounded by position, p - left <= j <= p + right with p = i + offset
  *   CLA_BOTTOM_RIGHT 1: the offset is the batch's kv_len - q_len; 0: the run's
  *   CLA_MASK         0: none; 1: boolean; 2: additive, -inf excludes
- *   CLA_ALIBI        1: adds -alibi_slopes[h] * |p - j|
+ *   CLA_ALIBI        1: adds -alibi_slopes[b][h] * |p - j|, those of all batches being the same where the stride is 0
  *   CLA_RELATIVE     1: adds relative_bias[h][clamp(j - p, -R, R) + R]
  *   CLA_SOFTCAP      1: softcap * tanh(s / softcap)
  *   CLA_SINKS        1: sinks[h] joins the softmax
@@ -160,7 +160,7 @@ static inline float position_bias(const struct batch *batch, int h, int i, int j
     const int distance = j - near_position(batch, i, CLA_SEMANTICS);
 #endif
 #if CLA_ALIBI
-    sum -= alibi_slopes[alibi_view.x + h] * fabs((float)distance);
+    sum -= alibi_slopes[view_row(alibi_view, batch->index, h, 0)] * fabs((float)distance);
 #endif
 #if CLA_RELATIVE
     sum += relative_bias_at(h, distance, CLA_SEMANTICS);

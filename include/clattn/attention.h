@@ -15,7 +15,7 @@
  *   s = scale * (query[b,h,i] . key[b,g,j])     g = h / (q_heads / kv_heads)
  *   s = softcap * tanh(s / softcap)             if softcap > 0
  *   s = s + mask[b,h,i,j]                       if the mask is additive
- *   s = s - alibi_slopes[h] * |p - j|           if alibi is set; p = i + offset is the query's position
+ *   s = s - alibi_slopes[h] * |p - j|           if alibi is set; p = i + offset is the query's position; [b,h] by batch
  *   s = s + relative_bias[h][clamp(j - p) + R]  if relative_extent is R
  *   s is then taken out where (i, j) is excluded by causality, window, mask or lengths
  *   w = softmax over j of s                     lse[b,h,i] = ln(sum over j of e^s), sinks[h] among the s if given
@@ -122,7 +122,8 @@ typedef struct clattn_attention_desc {
     clattn_layout value;
     clattn_layout output; /* no two elements in the same place: each stride covers the extents inside it */
 
-    float scale;   /* 0: 1 / sqrt(head_dim). Finite */
+    float scale;   /* 0: 1 / sqrt(head_dim), unless scale_set. Finite */
+    int scale_set; /* not 0: the scale is `scale`, 0 too, with which scores are what is added to them */
     float softcap; /* 0: none. Finite, not negative */
 
     clattn_alignment alignment;
@@ -131,6 +132,9 @@ typedef struct clattn_attention_desc {
     int window;           /* not 0: keeps keys p - window_left <= j <= p + window_right, both ends included */
     int64_t window_left;  /* -1: no bound; 0, as init leaves it: none on this side. Read only if window is set */
     int64_t window_right; /* -1: no bound; 0, as init leaves it: none on this side. Read only if window is set */
+    int64_t window_shift; /* added to p for causal and window, and for nothing else: causal with -1 keeps j < p,
+                             strictly the past; a window 2, 0 with -1 keeps p - 3 to p - 1. Read only with one of the
+                             two; counts as at most 2^39 in size */
 
     clattn_mask_kind mask_kind;
     int64_t mask_shape[4]; /* each extent 1 or that of [batch, q_heads, q_len, kv_len]; all 0: these four. Query i and
@@ -176,6 +180,7 @@ typedef struct clattn_attention_desc {
                                 without value (Xiao et al. 2023; above -FLT_MAX, or -inf for none) */
     int alibi;               /* not 0: -alibi_slopes[h] * |p - j| is added to the scores (Press et al. 2022). Needs an
                                 alignment; positions farther out than 2^30 count as that. See clattn_alibi_slopes */
+    int64_t alibi_batch;     /* 0 or 1: slopes [q_heads] for the whole batch; `batch`: [batch, q_heads], each its own */
     int64_t relative_extent; /* R, 1 or more: relative_bias[h][clamp(j - p, -R, R) + R] is added to the scores (Shaw et
                                 al. 2018; Raffel et al. 2020), f32 [q_heads, 2R + 1]. Needs an alignment. 0: none */
 } clattn_attention_desc;
@@ -196,10 +201,11 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *
  *   causal (bottom-right), causal@top-left, causal@bottom-right, causal@N    N being the offset of the first query
  *   window=L,R@ALIGN       -1 for an end without bound; ALIGN as above
+ *   shift=N                the window_shift of causal and window
  *   softcap=X    scale=X    lengths    lse    scores=raw|softcap|masked|weights    sinks
  *   mask=bool    mask=add    mask_shape after it where it is not that of the scores: mask=bool@1x1xQxK
  *   mask_pad               keys that the mask does not cover are excluded
- *   alibi@ALIGN    relative=R@ALIGN
+ *   alibi@ALIGN    alibi=batch@ALIGN, slopes for each batch    relative=R@ALIGN
  *   circular               with lengths
  *   paged=N                blocks of N keys, in a pool of batch * ceil(kv_len / N); paged=NxM: of M blocks
  *   ragged=q|kv|qkv        cumulative lengths for queries, keys or both; totals of batch * length, or those after @, in
@@ -257,7 +263,7 @@ typedef struct clattn_attention_args {
     clattn_buffer q_cu_lengths;
     clattn_buffer kv_cu_lengths;
     clattn_buffer sinks;         /* f32 [q_heads] */
-    clattn_buffer alibi_slopes;  /* f32 [q_heads] */
+    clattn_buffer alibi_slopes;  /* f32 [q_heads], or [batch, q_heads] by alibi_batch */
     clattn_buffer relative_bias; /* f32 [q_heads, 2 relative_extent + 1] */
 } clattn_attention_args;
 

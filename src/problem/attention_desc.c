@@ -74,9 +74,16 @@ static clattn_status set_arithmetic(const clattn_attention_desc *desc, struct cl
     if (!isfinite(desc->softcap) || desc->softcap < 0.0f)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "softcap is %g: expected a finite number, 0 or more",
                         (double)desc->softcap);
-    problem->semantics.scale = desc->scale == 0.0f ? cla_default_scale(desc->head_dim) : desc->scale;
+    problem->semantics.scale = desc->scale != 0.0f ? desc->scale
+                               : desc->scale_set   ? 0.0f
+                                                   : cla_default_scale(desc->head_dim);
     problem->semantics.softcap = desc->softcap == 0.0f ? 0.0f : desc->softcap; /* of the two zeros, one */
     return CLATTN_SUCCESS;
+}
+
+static int64_t moved(int64_t end, int64_t shift)
+{
+    return end == CLA_UNBOUNDED ? CLA_UNBOUNDED : cla_min(end + shift, CLA_UNBOUNDED);
 }
 
 /* Causality and window as one band of keys around the position of each query, and what else depends on positions. */
@@ -100,6 +107,9 @@ static clattn_status set_positions(const clattn_attention_desc *desc, struct cla
     }
     if (desc->causal)
         right = 0; /* no window ends further left */
+    const int64_t shift = cla_clamp(desc->window_shift, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
+    left = moved(left, -shift);
+    right = moved(right, shift);
     if (user != NULL && desc->alignment == CLATTN_ALIGN_NONE)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "alignment is 0 (none) and %s is set: expected top-left, bottom-right or an offset", user);
@@ -116,11 +126,12 @@ static clattn_status set_positions(const clattn_attention_desc *desc, struct cla
     return CLATTN_SUCCESS;
 }
 
-/* An f32 row of `columns` numbers for every query head. */
-static clattn_status set_head_values(struct cla_problem *problem, int operand, int64_t columns, clattn_error *error)
+/* An f32 row of `columns` numbers for every query head, and for every one of `batch` batches. */
+static clattn_status set_head_values(struct cla_problem *problem, int operand, int64_t batch, int64_t columns,
+                                     clattn_error *error)
 {
     static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
-    const int64_t extent[4] = {1, problem->q_heads, 1, columns};
+    const int64_t extent[4] = {batch, problem->q_heads, 1, columns};
     return cla_set_tensor(problem, operand, &dense_f32, CLA_DTYPES_F32, extent, false, error);
 }
 
@@ -130,11 +141,16 @@ static clattn_status set_sinks_and_biases(const clattn_attention_desc *desc, str
     CLA_TRY(cla_check_range("relative_extent", desc->relative_extent, 0, CLA_MAX_LENGTH / 2, error));
     problem->semantics.relative_extent = desc->relative_extent;
     if (desc->sinks)
-        CLA_TRY(set_head_values(problem, CLA_SINKS, 1, error));
-    if (desc->alibi)
-        CLA_TRY(set_head_values(problem, CLA_ALIBI_SLOPES, 1, error));
+        CLA_TRY(set_head_values(problem, CLA_SINKS, 1, 1, error));
+    if (desc->alibi) {
+        const int64_t own = desc->alibi_batch > 1 ? desc->alibi_batch : 1;
+        if (desc->alibi_batch < 0 || (own != 1 && own != desc->batch))
+            return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "alibi_batch is %lld: expected 0, 1 or batch (%lld)",
+                            (long long)desc->alibi_batch, (long long)desc->batch);
+        CLA_TRY(set_head_values(problem, CLA_ALIBI_SLOPES, own, 1, error));
+    }
     if (desc->relative_extent > 0)
-        CLA_TRY(set_head_values(problem, CLA_RELATIVE_BIAS, 2 * desc->relative_extent + 1, error));
+        CLA_TRY(set_head_values(problem, CLA_RELATIVE_BIAS, 1, 2 * desc->relative_extent + 1, error));
     return CLATTN_SUCCESS;
 }
 

@@ -171,13 +171,23 @@ static const char *set_window(clattn_attention_desc *desc, struct span rest)
     return set_alignment(desc, align, expected);
 }
 
+static const char *set_shift(clattn_attention_desc *desc, struct span rest)
+{
+    struct span value = value_of(rest);
+    bool good = cla_parse_int64(value.text, value.length, &desc->window_shift);
+    return good ? NULL : "shift=N, N being a whole number";
+}
+
 static const char *set_alibi(clattn_attention_desc *desc, struct span rest)
 {
-    static const char expected[] = "alibi@ALIGN, ALIGN being " ALIGN_FORM;
-    if (rest.length == 0 || rest.text[0] != '@')
+    static const char expected[] = "alibi@ALIGN or alibi=batch@ALIGN, ALIGN being " ALIGN_FORM;
+    struct span align = rest;
+    struct span which = cut(&align, '@');
+    if (align.text == NULL || (which.length > 0 && !equals(which, "=batch")))
         return expected;
     desc->alibi = 1;
-    return set_alignment(desc, (struct span){rest.text + 1, rest.length - 1}, expected);
+    desc->alibi_batch = which.length > 0 ? desc->batch : 0;
+    return set_alignment(desc, align, expected);
 }
 
 static const char *set_relative(clattn_attention_desc *desc, struct span rest)
@@ -201,8 +211,8 @@ static const char *set_softcap(clattn_attention_desc *desc, struct span rest)
 static const char *set_scale(clattn_attention_desc *desc, struct span rest)
 {
     struct span value = value_of(rest);
-    bool good = cla_parse_float(value.text, value.length, &desc->scale) && desc->scale != 0.0f;
-    return good ? NULL : "scale=X, X being a finite f32 other than 0";
+    desc->scale_set = 1;
+    return cla_parse_float(value.text, value.length, &desc->scale) ? NULL : "scale=X, X being a finite f32";
 }
 
 static const char *set_mask(clattn_attention_desc *desc, struct span rest)
@@ -335,7 +345,7 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         {"causal", set_causal}, {"window", set_window},   {"softcap", set_softcap},   {"scale", set_scale},
         {"mask", set_mask},     {"lengths", set_lengths}, {"lse", set_lse},           {"scores", set_scores},
         {"sinks", set_sinks},   {"alibi", set_alibi},     {"relative", set_relative}, {"circular", set_circular},
-        {"paged", set_paged},   {"ragged", set_ragged},   {"mask_pad", set_mask_pad},
+        {"paged", set_paged},   {"ragged", set_ragged},   {"mask_pad", set_mask_pad}, {"shift", set_shift},
     };
     size_t name_length = 0;
     while (name_length < part.length && part.text[name_length] != '=' && part.text[name_length] != '@')
@@ -349,10 +359,11 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         const char *expected = kinds[i].set(desc, (struct span){part.text + name_length, part.length - name_length});
         return expected == NULL ? CLATTN_SUCCESS : refuse(error, part, expected);
     }
-    return refuse(error, part,
-                  "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "
-                  "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "
-                  "lse or scores=STAGE");
+    return refuse(
+        error, part,
+        "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "
+        "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "
+        "lse or scores=STAGE");
 }
 
 clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)

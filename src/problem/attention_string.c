@@ -36,26 +36,30 @@ static void add_alignment(const struct cla_problem *problem, struct cla_line *li
         cla_line_add(line, "@%" PRId64, semantics->offset);
 }
 
+/* A negative end is written as 0, by the shift that makes it so. */
 static void add_band(const struct cla_problem *problem, struct cla_line *line)
 {
     const struct cla_semantics *semantics = &problem->semantics;
     if (!semantics->band)
         return;
-    if (semantics->left == CLA_UNBOUNDED && semantics->right == 0) {
+    const int64_t shift = semantics->right < 0 ? semantics->right : semantics->left < 0 ? -semantics->left : 0;
+    const int64_t left = semantics->left == CLA_UNBOUNDED ? -1 : semantics->left + shift;
+    const int64_t right = semantics->right == CLA_UNBOUNDED ? -1 : semantics->right - shift;
+    const bool causal = left == -1 && right == 0;
+    if (causal)
         cla_line_add(line, ":causal");
-        if (semantics->alignment != CLATTN_ALIGN_BOTTOM_RIGHT)
-            add_alignment(problem, line);
-        return;
-    }
-    cla_line_add(line, ":window=%" PRId64 ",%" PRId64, semantics->left == CLA_UNBOUNDED ? -1 : semantics->left,
-                 semantics->right == CLA_UNBOUNDED ? -1 : semantics->right);
-    add_alignment(problem, line);
+    else
+        cla_line_add(line, ":window=%" PRId64 ",%" PRId64, left, right);
+    if (!causal || semantics->alignment != CLATTN_ALIGN_BOTTOM_RIGHT)
+        add_alignment(problem, line);
+    if (shift != 0)
+        cla_line_add(line, ":shift=%" PRId64, shift);
 }
 
 static void add_position_biases(const struct cla_problem *problem, struct cla_line *line)
 {
     if (problem->tensor[CLA_ALIBI_SLOPES].present) {
-        cla_line_add(line, ":alibi");
+        cla_line_add(line, problem->tensor[CLA_ALIBI_SLOPES].extent[0] == 1 ? ":alibi" : ":alibi=batch");
         add_alignment(problem, line);
     }
     if (problem->tensor[CLA_RELATIVE_BIAS].present) {
@@ -118,7 +122,7 @@ void cla_format_attention(const struct cla_problem *problem, struct cla_line *li
     add_position_biases(problem, line);
     if (semantics->softcap != 0.0f)
         cla_line_add(line, ":softcap=%s", cla_format_float(number, semantics->softcap));
-    if (semantics->scale != 0.0f && semantics->scale != cla_default_scale(problem->head_dim))
+    if (problem->head_dim != 0 && semantics->scale != cla_default_scale(problem->head_dim))
         cla_line_add(line, ":scale=%s", cla_format_float(number, semantics->scale));
     add_mask(problem, line);
     if (semantics->kv_lengths != CLATTN_LENGTHS_NONE)

@@ -16,11 +16,12 @@ struct cla_semantics {
     float scale;
     float softcap; /* 0: none */
 
-    /* Query i sees keys from p - left to p + right, with p = i + offset; causal is right = 0. */
+    /* Query i sees keys from p - left to p + right, with p = i + offset; causal is right = 0. Either may be negative,
+       by the window's shift, but not their sum. */
     bool band;                  /* false: every key, and left and right are 0 */
     clattn_alignment alignment; /* as asked: with TOP_LEFT a run's offset is 0 whatever its arguments say */
     int64_t offset;             /* default of a run's, clamped to +-CLA_UNBOUNDED / 2; with OFFSET only */
-    int64_t left;               /* 0 to CLA_UNBOUNDED */
+    int64_t left;               /* up to CLA_UNBOUNDED */
     int64_t right;
     int64_t relative_extent;
 

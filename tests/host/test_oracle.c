@@ -95,6 +95,7 @@ struct sight_case {
     int64_t right;
     int32_t lengths[2];
     const char *kept[2][3]; /* per batch and query, a digit a key */
+    int64_t shift;
 };
 
 #define NONE   CLATTN_ALIGN_NONE
@@ -103,17 +104,20 @@ struct sight_case {
 #define OFFSET CLATTN_ALIGN_OFFSET
 
 static const struct sight_case sight_cases[] = {
-    {NONE, 0, false, false, 0, 0, {5, 5}, {{"11111", "11111", "11111"}, {"11111", "11111", "11111"}}},
-    {TOP, 3, true, false, 0, 0, {5, 5}, {{"10000", "11000", "11100"}, {"10000", "11000", "11100"}}},
-    {BOTTOM, 3, true, false, 0, 0, {5, 5}, {{"11100", "11110", "11111"}, {"11100", "11110", "11111"}}},
-    {OFFSET, -2, true, false, 0, 0, {5, 5}, {{"00000", "00000", "10000"}, {"00000", "00000", "10000"}}},
-    {OFFSET, 4, true, false, 0, 0, {5, 5}, {{"11111", "11111", "11111"}, {"11111", "11111", "11111"}}},
-    {NONE, 0, false, false, 0, 0, {9, -1}, {{"11111", "11111", "11111"}, {"00000", "00000", "00000"}}},
-    {BOTTOM, 0, true, false, 0, 0, {4, 2}, {{"11000", "11100", "11110"}, {"00000", "10000", "11000"}}},
-    {TOP, 0, false, true, 1, 1, {5, 5}, {{"11000", "11100", "01110"}, {"11000", "11100", "01110"}}},
-    {OFFSET, 1, false, true, 0, -1, {5, 5}, {{"01111", "00111", "00011"}, {"01111", "00111", "00011"}}},
-    {OFFSET, 1, true, true, 1, 1, {5, 5}, {{"11000", "01100", "00110"}, {"11000", "01100", "00110"}}},
-    {BOTTOM, 0, false, true, -1, 0, {3, 5}, {{"10000", "11000", "11100"}, {"11100", "11110", "11111"}}},
+    {NONE, 0, false, false, 0, 0, {5, 5}, {{"11111", "11111", "11111"}, {"11111", "11111", "11111"}}, 0},
+    {TOP, 3, true, false, 0, 0, {5, 5}, {{"10000", "11000", "11100"}, {"10000", "11000", "11100"}}, 0},
+    {BOTTOM, 3, true, false, 0, 0, {5, 5}, {{"11100", "11110", "11111"}, {"11100", "11110", "11111"}}, 0},
+    {OFFSET, -2, true, false, 0, 0, {5, 5}, {{"00000", "00000", "10000"}, {"00000", "00000", "10000"}}, 0},
+    {OFFSET, 4, true, false, 0, 0, {5, 5}, {{"11111", "11111", "11111"}, {"11111", "11111", "11111"}}, 0},
+    {NONE, 0, false, false, 0, 0, {9, -1}, {{"11111", "11111", "11111"}, {"00000", "00000", "00000"}}, 0},
+    {BOTTOM, 0, true, false, 0, 0, {4, 2}, {{"11000", "11100", "11110"}, {"00000", "10000", "11000"}}, 0},
+    {TOP, 0, false, true, 1, 1, {5, 5}, {{"11000", "11100", "01110"}, {"11000", "11100", "01110"}}, 0},
+    {OFFSET, 1, false, true, 0, -1, {5, 5}, {{"01111", "00111", "00011"}, {"01111", "00111", "00011"}}, 0},
+    {OFFSET, 1, true, true, 1, 1, {5, 5}, {{"11000", "01100", "00110"}, {"11000", "01100", "00110"}}, 0},
+    {BOTTOM, 0, false, true, -1, 0, {3, 5}, {{"10000", "11000", "11100"}, {"11100", "11110", "11111"}}, 0},
+    {TOP, 0, true, false, 0, 0, {5, 5}, {{"00000", "10000", "11000"}, {"00000", "10000", "11000"}}, -1},
+    {TOP, 0, false, true, 1, 0, {5, 1}, {{"00000", "10000", "11000"}, {"00000", "10000", "10000"}}, -1},
+    {BOTTOM, 0, false, true, 0, -1, {5, 3}, {{"00001", "00000", "00000"}, {"00100", "00000", "00000"}}, 2},
 };
 
 static void exclusion_keeps_what_it_should(void **state)
@@ -132,6 +136,7 @@ static void exclusion_keeps_what_it_should(void **state)
         desc.window = c->window;
         desc.window_left = c->left;
         desc.window_right = c->right;
+        desc.window_shift = c->shift;
         desc.kv_lengths = CLATTN_LENGTHS_I32;
         struct oracle_operands operands = {
             .desc = &desc, .q_len = 3, .kv_len = 5, .offset = c->offset, .kv_lengths = c->lengths};
@@ -396,7 +401,18 @@ static void position_biases_by_hand(void **state)
     oracle_row_compute(&operands, 0, 1, 1, &row);
     for (int j = 0; j < 5; ++j)
         assert_true(row.masked[j] == -3.0 + alibi_alone[j] && row.amplitude[j] == 3.0 - alibi_alone[j]);
-    desc.alibi = 0;
+    desc.batch = desc.alibi_batch = 2; /* of the same queries and keys */
+    desc.query.strides[1] = desc.q_len;
+    desc.query.strides[2] = desc.query.strides[3] = desc.key.strides[2] = desc.key.strides[3] = 1;
+    operands.alibi_slopes = (const float[]){9.0F, 7.0F, 8.0F, 0.5F};
+    for (int64_t b = 0; b < 2; ++b) {
+        oracle_row_compute(&operands, b, 1, 1, &row);
+        for (int j = 0; j < 5; ++j)
+            assert_true(row.raw[j] == -3.0 && row.masked[j] == -3.0 + (b == 0 ? 14.0 : 1.0) * alibi_alone[j]);
+    }
+    operands.alibi_slopes = slopes;
+    desc.batch = 1;
+    desc.alibi_batch = desc.alibi = 0;
     desc.relative_extent = 2;
     oracle_row_compute(&operands, 0, 1, 1, &row);
     for (int j = 0; j < 5; ++j)

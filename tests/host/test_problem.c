@@ -156,21 +156,30 @@ static void bands_are_folded(void **state)
         int64_t offset;
         int band;
         int64_t left, right, normal_offset;
+        int64_t shift;
     } cases[] = {
-        {0, 0, 5, 5, CLATTN_ALIGN_OFFSET, 9, 0, 0, 0, 0},
-        {1, 0, 5, 5, CLATTN_ALIGN_BOTTOM_RIGHT, 9, 1, CLA_UNBOUNDED, 0, 0},
-        {-3, 0, -9, -9, CLATTN_ALIGN_TOP_LEFT, 9, 1, CLA_UNBOUNDED, 0, 0},
-        {1, 0, 0, 0, CLATTN_ALIGN_OFFSET, -4, 1, CLA_UNBOUNDED, 0, -4},
-        {0, 1, 5, 6, CLATTN_ALIGN_OFFSET, 9, 1, 5, 6, 9},
-        {1, 1, 5, 6, CLATTN_ALIGN_OFFSET, 9, 1, 5, 0, 9},
-        {1, 1, 5, -1, CLATTN_ALIGN_TOP_LEFT, 0, 1, 5, 0, 0},
-        {0, 1, -1, 0, CLATTN_ALIGN_TOP_LEFT, 0, 1, CLA_UNBOUNDED, 0, 0},
-        {0, 1, 0, -1, CLATTN_ALIGN_TOP_LEFT, 0, 1, 0, CLA_UNBOUNDED, 0},
-        {0, 1, -1, -1, CLATTN_ALIGN_OFFSET, 9, 0, 0, 0, 0},
-        {1, 1, -1, -1, CLATTN_ALIGN_OFFSET, 9, 1, CLA_UNBOUNDED, 0, 9},
-        {0, 1, INT64_MAX, 3, CLATTN_ALIGN_OFFSET, INT64_MAX, 1, CLA_UNBOUNDED, 3, CLA_UNBOUNDED / 2},
-        {0, 1, 3, INT64_MAX, CLATTN_ALIGN_OFFSET, INT64_MIN, 1, 3, CLA_UNBOUNDED, -CLA_UNBOUNDED / 2},
-        {0, 1, INT64_MAX, INT64_MAX, CLATTN_ALIGN_OFFSET, 9, 0, 0, 0, 0},
+        {0, 0, 5, 5, CLATTN_ALIGN_OFFSET, 9, 0, 0, 0, 0, 0},
+        {1, 0, 5, 5, CLATTN_ALIGN_BOTTOM_RIGHT, 9, 1, CLA_UNBOUNDED, 0, 0, 0},
+        {-3, 0, -9, -9, CLATTN_ALIGN_TOP_LEFT, 9, 1, CLA_UNBOUNDED, 0, 0, 0},
+        {1, 0, 0, 0, CLATTN_ALIGN_OFFSET, -4, 1, CLA_UNBOUNDED, 0, -4, 0},
+        {0, 1, 5, 6, CLATTN_ALIGN_OFFSET, 9, 1, 5, 6, 9, 0},
+        {1, 1, 5, 6, CLATTN_ALIGN_OFFSET, 9, 1, 5, 0, 9, 0},
+        {1, 1, 5, -1, CLATTN_ALIGN_TOP_LEFT, 0, 1, 5, 0, 0, 0},
+        {0, 1, -1, 0, CLATTN_ALIGN_TOP_LEFT, 0, 1, CLA_UNBOUNDED, 0, 0, 0},
+        {0, 1, 0, -1, CLATTN_ALIGN_TOP_LEFT, 0, 1, 0, CLA_UNBOUNDED, 0, 0},
+        {0, 1, -1, -1, CLATTN_ALIGN_OFFSET, 9, 0, 0, 0, 0, 0},
+        {1, 1, -1, -1, CLATTN_ALIGN_OFFSET, 9, 1, CLA_UNBOUNDED, 0, 9, 0},
+        {0, 1, INT64_MAX, 3, CLATTN_ALIGN_OFFSET, INT64_MAX, 1, CLA_UNBOUNDED, 3, CLA_UNBOUNDED / 2, 0},
+        {0, 1, 3, INT64_MAX, CLATTN_ALIGN_OFFSET, INT64_MIN, 1, 3, CLA_UNBOUNDED, -CLA_UNBOUNDED / 2, 0},
+        {0, 1, INT64_MAX, INT64_MAX, CLATTN_ALIGN_OFFSET, 9, 0, 0, 0, 0, 0},
+        {1, 0, 0, 0, CLATTN_ALIGN_TOP_LEFT, 0, 1, CLA_UNBOUNDED, -1, 0, -1},
+        {1, 1, 2, 9, CLATTN_ALIGN_TOP_LEFT, 0, 1, 3, -1, 0, -1},
+        {0, 1, 2, 3, CLATTN_ALIGN_OFFSET, 5, 1, -5, 10, 5, 7},
+        {0, 1, 2, -1, CLATTN_ALIGN_OFFSET, 5, 1, -5, CLA_UNBOUNDED, 5, 7},
+        {0, 1, -1, -1, CLATTN_ALIGN_OFFSET, 5, 0, 0, 0, 0, -7},
+        {0, 0, 0, 0, CLATTN_ALIGN_TOP_LEFT, 0, 0, 0, 0, 0, -7},
+        {1, 0, 0, 0, CLATTN_ALIGN_TOP_LEFT, 0, 1, CLA_UNBOUNDED, -CLA_UNBOUNDED / 2, 0, INT64_MIN},
+        {0, 1, INT64_MAX - 1, 0, CLATTN_ALIGN_TOP_LEFT, 0, 1, CLA_UNBOUNDED, CLA_UNBOUNDED / 2, 0, INT64_MAX},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         clattn_attention_desc d = plain();
@@ -178,6 +187,7 @@ static void bands_are_folded(void **state)
         d.window = cases[i].window;
         d.window_left = cases[i].window_left;
         d.window_right = cases[i].window_right;
+        d.window_shift = cases[i].shift;
         d.alignment = cases[i].alignment;
         d.offset = cases[i].offset;
         struct cla_problem p = problem_of(&d);
@@ -187,6 +197,33 @@ static void bands_are_folded(void **state)
         assert_int_equal(p.semantics.alignment, cases[i].band ? cases[i].alignment : CLATTN_ALIGN_NONE);
         assert_int_equal(p.semantics.offset, cases[i].normal_offset);
     }
+}
+
+static void scales_are_defaulted(void **state)
+{
+    (void)state;
+    clattn_attention_desc d = plain();
+    assert_true(problem_of(&d).semantics.scale == 0.125f);
+    d.scale = -3.0f;
+    assert_true(problem_of(&d).semantics.scale == -3.0f);
+    d.scale_set = 1;
+    assert_true(problem_of(&d).semantics.scale == -3.0f);
+    d.scale = -0.0f;
+    assert_true(problem_of(&d).semantics.scale == 0.0f && !signbit(problem_of(&d).semantics.scale));
+}
+
+static void slopes_have_a_batch(void **state)
+{
+    (void)state;
+    clattn_attention_desc d = plain();
+    d.alibi = 1;
+    d.alignment = CLATTN_ALIGN_TOP_LEFT;
+    for (d.alibi_batch = 0; d.alibi_batch < 2; d.alibi_batch++) {
+        struct cla_problem p = problem_of(&d);
+        assert_tensor(&p.tensor[CLA_ALIBI_SLOPES], false, 4, INTS(1, 12, 1, 1), INTS(0, 1, 0, 0), 12);
+    }
+    struct cla_problem p = problem_of(&d);
+    assert_tensor(&p.tensor[CLA_ALIBI_SLOPES], false, 4, INTS(2, 12, 1, 1), INTS(12, 1, 0, 0), 24);
 }
 
 static void masks_are_normalised(void **state)
@@ -443,6 +480,8 @@ int main(void)
         cmocka_unit_test(empty_problems_are_fine),
         cmocka_unit_test(strides_are_normalised),
         cmocka_unit_test(bands_are_folded),
+        cmocka_unit_test(scales_are_defaulted),
+        cmocka_unit_test(slopes_have_a_batch),
         cmocka_unit_test(masks_are_normalised),
         cmocka_unit_test(further_outputs_and_lengths),
         cmocka_unit_test(packed_sequences_have_one_batch),

@@ -118,6 +118,10 @@ static void positions_are_refused(void **state)
     (void)state;
 #define NO_ALIGNMENT(what) "alignment is 0 (none) and " what " is set: expected top-left, bottom-right or an offset"
     REFUSED(NO_ALIGNMENT("alibi"), d.alibi = 1);
+    REFUSED("alibi_batch is 3: expected 0, 1 or batch (2)", d.alibi = 1, d.alibi_batch = 3,
+            d.alignment = CLATTN_ALIGN_TOP_LEFT);
+    REFUSED("alibi_batch is -1: expected 0, 1 or batch (2)", d.alibi = 1, d.alibi_batch = -1,
+            d.alignment = CLATTN_ALIGN_TOP_LEFT);
     REFUSED(NO_ALIGNMENT("relative_extent"), d.relative_extent = 1);
     REFUSED(NO_ALIGNMENT("causal"), d.causal = d.alibi = 1);
     REFUSED("relative_extent is -1: expected 0 or more", d.relative_extent = -1, d.alignment = CLATTN_ALIGN_TOP_LEFT);

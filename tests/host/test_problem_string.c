@@ -141,6 +141,13 @@ static void canonical_strings_round_trip(void **state)
         "b1h1q9k9d8:f32:softcap=30",
         "b1h1q9k9d8:f32:softcap=0.1:scale=-1e-40",
         "b1h1q9k9d4:f32:scale=0.33333334",
+        "b1h1q9k9d4:f32:scale=0",
+        "b1h1q9k9d8:f32:causal:shift=-1",
+        "b1h1q9k9d8:f32:causal@-3:shift=-20",
+        "b1h1q9k9d8:f32:window=2,0@top-left:shift=-1",
+        "b1h1q9k9d8:f32:window=0,3@top-left:shift=2",
+        "b1h1q9k9d8:f32:window=0,-1@5:shift=3",
+        "b2h1q9k9d8:f32:alibi=batch@top-left",
         "b1h1q9k9d8:f32:mask=bool",
         "b1h1q9k9d8:f32:mask=add",
         "b2h3q4k5d6:f32:mask=bool@1x3x1x1",
@@ -189,6 +196,13 @@ static void strings_are_made_canonical(void **state)
         {"b1h1q1k1d4:f32:window=-1,0@bottom-right", "b1h1q1k1d4:f32:causal"},
         {"b1h1q1k1d4:f32:window=-1,-1@bottom-right", "b1h1q1k1d4:f32"},
         {"b1h1q1k1d4:f32:causal@3:window=7,7@3", "b1h1q1k1d4:f32:window=7,0@3"},
+        {"b1h1q1k1d4:f32:causal:shift=3", "b1h1q1k1d4:f32:window=-1,3@bottom-right"},
+        {"b1h1q1k1d4:f32:window=5,2@0:shift=-4", "b1h1q1k1d4:f32:window=7,0@0:shift=-2"},
+        {"b1h1q1k1d4:f32:window=5,2@0:shift=1", "b1h1q1k1d4:f32:window=4,3@0"},
+        {"b1h1q1k1d4:f32:window=-1,-1@0:shift=7", "b1h1q1k1d4:f32"},
+        {"b1h1q1k1d4:f32:shift=7", "b1h1q1k1d4:f32"},
+        {"b1h1q1k1d4:f32:scale=-0", "b1h1q1k1d4:f32:scale=0"},
+        {"b1h1q1k1d4:f32:alibi=batch@0", "b1h1q1k1d4:f32:alibi@0"},
         {"b2h3q4k5d6:f32:mask=add@2x3x4x5", "b2h3q4k5d6:f32:mask=add"},
         {"b2h3q4k5d6:f32:mask=add:mask_pad", "b2h3q4k5d6:f32:mask=add"},
         {"b2h3q4k5d6:f32:mask=add@2x3x4x1:mask_pad", "b2h3q4k5d6:f32:mask=add@2x3x4x1"},
@@ -283,19 +297,21 @@ static void parts_are_refused(void **state)
     (void)state;
 #define P "b1h1q1k1d1:f32:"
 #define KNOWN                                                                                                          \
-    "causal[@ALIGN], window=L,R@ALIGN, alibi@ALIGN, relative=R@ALIGN, softcap=X, scale=X, mask=bool|add[@BxHxQxK], "   \
-    "mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or scores=STAGE"
+    "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "           \
+    "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or "      \
+    "scores=STAGE"
 #define ALIGN   "top-left, bottom-right or the offset of the first query"
 #define CAUSAL  "causal or causal@ALIGN, ALIGN being " ALIGN
 #define WINDOW  "window=L,R@ALIGN, L and R being -1 (no bound) or more, ALIGN " ALIGN
 #define MASK    "mask=bool or mask=add, after it a shape, @BxHxQxK, or nothing"
 #define SAME    "the same alignment in every part (causal alone means bottom-right)"
-#define ALIBI   "alibi@ALIGN, ALIGN being " ALIGN
+#define ALIBI   "alibi@ALIGN or alibi=batch@ALIGN, ALIGN being " ALIGN
 #define NEAR    "relative=R@ALIGN, R being 1 or more, ALIGN " ALIGN
 #define PAGED   "paged=N or paged=NxM, N keys a block and M blocks, both 1 or more"
 #define RAGGED  "ragged=q, ragged=kv or ragged=qkv, after it @ and a total for each or nothing: @Q, @KV, @Q,KV"
 #define SOFTCAP "softcap=X, X being a finite f32 of 0 (none) or more"
-#define SCALE   "scale=X, X being a finite f32 other than 0"
+#define SHIFT   "shift=N, N being a whole number"
+#define SCALE   "scale=X, X being a finite f32"
     static const char *const cases[][2] = {
         {P, AT("", KNOWN)},
         {P "lse:", AT("", KNOWN)},
@@ -332,6 +348,8 @@ static void parts_are_refused(void **state)
         {P "alibi", AT("alibi", ALIBI)},
         {P "alibi@", AT("alibi@", ALIBI)},
         {P "alibi=1", AT("alibi=1", ALIBI)},
+        {P "alibi=batch", AT("alibi=batch", ALIBI)},
+        {P "alibi=1@0", AT("alibi=1@0", ALIBI)},
         {P "alibi@right", AT("alibi@right", ALIBI)},
         {P "relative", AT("relative", NEAR)},
         {P "relative=3", AT("relative=3", NEAR)},
@@ -378,7 +396,10 @@ static void parts_are_refused(void **state)
         {P "softcap=1e39", AT("softcap=1e39", SOFTCAP)},
         {P "softcap=nan", AT("softcap=nan", SOFTCAP)},
         {P "scale", AT("scale", SCALE)},
-        {P "scale=0", AT("scale=0", SCALE)},
+        {P "scale=nan", AT("scale=nan", SCALE)},
+        {P "shift", AT("shift", SHIFT)},
+        {P "shift=", AT("shift=", SHIFT)},
+        {P "shift=-1.5", AT("shift=-1.5", SHIFT)},
         {P "scale=1e-60", AT("scale=1e-60", SCALE)},
         {P "scale=inf", AT("scale=inf", SCALE)},
         {P "scale=1x", AT("scale=1x", SCALE)},

@@ -382,6 +382,7 @@ zeros sinks4.npy '<f4' '4,' 16
 # shellcheck disable=SC2059
 {
     { header '<f4' '1,'; printf "$two"; } >slopes.npy
+    { header '<f4' '1, 1'; printf "$two"; } >rows.npy
     { header '<f4' '1,'; printf '\000\000\200\073'; } >usual.npy # 2^-8, the slope of an only head
     { header '<f2' '1, 3'; printf '\000\074\000\274\000\000'; } >bias.npy # 1 for the key before, -1 for the own, 0
 }
@@ -394,6 +395,18 @@ holds s.npy -0.5 3.5
 holds o.npy 2.96402758 3.96402758
 run --alibi auto --align bottom-right --scores s.npy --scores-stage masked
 holds s.npy 1.49609375 3.5
+run --alibi rows.npy --align bottom-right --scores s.npy --scores-stage masked
+holds s.npy -0.5 3.5
+run --causal 1 --window-shift -1 # the first key alone is before the query at the second
+holds o.npy 1 2
+says ':causal@1:shift=-1' err
+run --causal 0 --window-shift -1 --lse lse.npy
+holds o.npy 0 0
+holds lse.npy -inf
+ok run --random b3h4q9k13d8:f32:alibi=batch@top-left --verify
+ok run -q q1.npy -k k1.npy -v k1.npy -o o.npy --scale 0 --verify
+holds o.npy 2 3
+says ':scale=0' err
 run --alibi usual.npy --align 1 --scores s.npy --scores-stage masked
 holds s.npy 1.49609375 3.5
 run --relative-bias bias.npy --causal bottom-right --lse lse.npy

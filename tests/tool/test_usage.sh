@@ -31,8 +31,8 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help' 'bench -
     says 'CLATTN_DEVICE' out
 done
 for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads \
-    scale softcap causal window align mask mask-pad kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len circular \
-    sinks alibi relative-bias lse scores scores-stage heatmap heatmap-head dtype kernel device verify time json; do
+    scale softcap causal window window-shift align mask mask-pad kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len \
+    circular sinks alibi relative-bias lse scores scores-stage heatmap heatmap-head dtype kernel device verify time json; do
     "$clattn" run --help >out
     says "--$option" out
 done
@@ -93,7 +93,6 @@ bad 2 'q-heads is 0: expected a whole number' --q-heads 0 --kv-heads 2
 bad 2 'scale is nan: expected a finite' --scale nan
 bad 2 'scale is -inf: expected a finite' --scale -inf
 bad 2 'scale is 1e60: expected a finite' --scale 1e60
-bad 2 'scale is 0: expected' --scale 0
 bad 2 'scale is 1e-60: expected' --scale 1e-60
 bad 2 'scale is 1e-400: expected' --scale 1e-400
 bad 2 'scale is 1x: expected a number' --scale 1x
@@ -286,6 +285,11 @@ zeros n41.npy '<f4' '4, 1' 16
 bad 4 'n2.npy: sinks is float32 \[2\]: expected \[4\], a number for each query head' --sinks n2.npy
 bad 4 'n43.npy: sinks .*expected \[4\]' --sinks n43.npy
 bad 4 'k.npy: alibi_slopes .*expected \[4\]' --alibi k.npy --align 0
+bad 4 'n44.npy: alibi_slopes .*expected \[4\] or \[1, 4\] (\[batch, heads\])' --alibi n44.npy --align 0
+bad 2 'window-shift is given without --causal or --window' --window-shift -1
+bad 2 'window-shift is x: expected a whole number' --causal top-left --window-shift x
+refused 2 'window-shift is 2: the problem' run --random b1h2q4k4d4:f32:causal:shift=-1 --window-shift 2
+refused 2 'scale is 0: the problem' run --random b1h2q4k4d4:f32:scale=1 --scale 0
 bad 4 'automatic: cannot be read as alibi_slopes: No such file' --alibi automatic --align 0
 bad 4 'n44.npy: relative_bias is float32 \[4, 4\]: expected \[4, 2R + 1\]' --relative-bias n44.npy --align 0
 bad 4 'n41.npy: relative_bias .*R being 1 or more' --relative-bias n41.npy --align 0

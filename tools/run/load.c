@@ -321,7 +321,7 @@ static enum exit_code check_covered(const struct request *request, const struct 
     return EXIT_DONE;
 }
 
-/* A number for each query head, or, for the relative bias, a row of an odd number of them. */
+/* A number for each query head, for ALiBi perhaps of each batch, or, for the relative bias, a row of an odd number. */
 static enum exit_code load_head_values(const struct request *request, struct arrays *arrays, enum operand operand,
                                        enum run_option option)
 {
@@ -329,6 +329,13 @@ static enum exit_code load_head_values(const struct request *request, struct arr
     const struct array *array = &arrays->array[operand];
     bool table = operand == RELATIVE_BIAS;
     TRY(arrays_read(arrays, operand, request->values.text[option], ARRAY_NUMBERS));
+    if (operand == ALIBI_SLOPES && array->rank == 2) {
+        if (array->shape[0] != desc->batch || array->shape[1] != desc->q_heads)
+            return fail(EXIT_BAD_FILE, "%s: expected [%" PRId64 "] or [%" PRId64 ", %" PRId64 "] ([batch, heads])",
+                        shown(request, arrays, operand, option), desc->q_heads, desc->batch, desc->q_heads);
+        desc->alibi_batch = desc->batch;
+        return arrays_convert(arrays, operand);
+    }
     if (array->rank != (table ? 2 : 1) || array->shape[0] != desc->q_heads ||
         (table && (array->shape[1] < 3 || array->shape[1] % 2 == 0)))
         return fail(EXIT_BAD_FILE, "%s: expected [%" PRId64 "%s", shown(request, arrays, operand, option),

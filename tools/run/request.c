@@ -35,6 +35,8 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "softcap", RUN_SOFTCAP, "scores become X tanh(score / X)", "X"),
     TEXT_OPTION('\0', "causal", RUN_CAUSAL, "a query sees no later key", "ALIGN"),
     TEXT_OPTION('\0', "window", RUN_WINDOW, "keys seen before and after a query's position, -1 for all", "L,R"),
+    TEXT_OPTION('\0', "window-shift", RUN_WINDOW_SHIFT, "added to a position for --causal and --window; -1: the past",
+                "N"),
     TEXT_OPTION('\0', "align", RUN_ALIGN, "where the first query stands, for what needs it", "ALIGN"),
     TEXT_OPTION('\0', "mask", RUN_MASK, "bool or integers (true is seen) or float (added), broadcast from the right",
                 "FILE"),
@@ -46,7 +48,8 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "kv-len", RUN_KV_LEN, "keys of a batch that is paged (default all of its blocks)", "N"),
     FLAG_OPTION("circular", RUN_CIRCULAR, "keys and values are caches that --kv-lengths have been written to"),
     TEXT_OPTION('\0', "sinks", RUN_SINKS, "logits that join the softmax, one a query head", "FILE"),
-    TEXT_OPTION('\0', "alibi", RUN_ALIBI, "slopes of ALiBi, one a query head; auto for the usual ones", "FILE"),
+    TEXT_OPTION('\0', "alibi", RUN_ALIBI, "slopes of ALiBi, [heads] or [batch, heads]; auto for the usual ones",
+                "FILE"),
     TEXT_OPTION('\0', "relative-bias", RUN_RELATIVE_BIAS, "added by distance, [heads, 2R + 1], -R to R keys away",
                 "FILE"),
     TEXT_OPTION('\0', "lse", RUN_LSE, "where the log-sum-exp goes", "FILE"),
@@ -157,11 +160,10 @@ static enum exit_code read_scores(struct request *request)
     float number;
     if (scale != NULL) {
         TRY(parse_float("--scale", scale, &number));
-        if (number == 0.0f)
-            return fail(EXIT_USAGE, "--scale is %s: expected a finite number other than 0", scale);
-        if (desc->scale != 0.0f && desc->scale != number)
+        if (desc->scale_set && desc->scale != number)
             return contradicts_problem(request, RUN_SCALE, "--scale");
         desc->scale = number;
+        desc->scale_set = 1;
     }
     if (softcap != NULL) {
         TRY(parse_float("--softcap", softcap, &number));
@@ -231,6 +233,15 @@ static enum exit_code read_band(struct request *request)
         desc->window = 1;
         desc->window_left = left;
         desc->window_right = right;
+    }
+    if (requested(request, RUN_WINDOW_SHIFT)) {
+        int64_t shift;
+        TRY(parse_integer("--window-shift", request->values.text[RUN_WINDOW_SHIFT], INT32_MIN, INT32_MAX, &shift));
+        if (!desc->causal && !desc->window)
+            return fail(EXIT_USAGE, "--window-shift is given without --causal or --window");
+        if (desc->window_shift != 0 && desc->window_shift != shift)
+            return contradicts_problem(request, RUN_WINDOW_SHIFT, "--window-shift");
+        desc->window_shift = shift;
     }
     if (requested(request, RUN_ALIBI) && desc->alibi)
         return contradicts_problem(request, RUN_ALIBI, "--alibi");

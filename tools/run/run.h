@@ -29,6 +29,7 @@ enum run_option {
     RUN_SOFTCAP,
     RUN_CAUSAL,
     RUN_WINDOW,
+    RUN_WINDOW_SHIFT,
     RUN_ALIGN,
     RUN_MASK,
     RUN_MASK_PAD,

@@ -127,8 +127,14 @@ static int extents_of(const clattn_attention_desc *desc, enum operand operand, i
     case KV_CU_LENGTHS:
         set_extents(extent, desc->batch + 1, 1, 1, 1);
         return 1;
-    case SINKS:
     case ALIBI_SLOPES:
+        if (desc->alibi_batch > 1) {
+            set_extents(extent, desc->batch, desc->q_heads, 1, 1);
+            return 2;
+        }
+        set_extents(extent, desc->q_heads, 1, 1, 1);
+        return 1;
+    case SINKS:
         set_extents(extent, desc->q_heads, 1, 1, 1);
         return 1;
     case RELATIVE_BIAS:
@@ -306,8 +312,13 @@ enum exit_code arrays_make_up(struct arrays *arrays, enum operand operand, uint6
     }
     if (operand == ALIBI_SLOPES) {
         clattn_error error;
-        bool good = clattn_alibi_slopes(arrays->desc.q_heads, array->data, &error) == CLATTN_SUCCESS;
-        return good ? EXIT_DONE : fail_library(&error);
+        const int64_t heads = arrays->desc.q_heads;
+        float *slopes = array->data;
+        if (clattn_alibi_slopes(heads, slopes, &error) != CLATTN_SUCCESS)
+            return fail_library(&error);
+        for (int64_t i = heads; i < (int64_t)(array->bytes / sizeof *slopes); i++)
+            slopes[i] = slopes[i % heads] / (float)(i / heads + 1); /* those of further batches less and less steep */
+        return EXIT_DONE;
     }
     clattn_dtype dtype = dtype_of(arrays, operand);
     int64_t count = (int64_t)(array->bytes / element_size(arrays, operand));

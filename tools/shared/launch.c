@@ -152,6 +152,7 @@ static void visible_keys(const clattn_attention_desc *desc, int64_t position, in
 {
     int64_t last = keys - 1;
     *first = 0;
+    position += desc->window_shift;
     if (desc->causal && position < last)
         last = position;
     if (desc->window && desc->window_right >= 0 && desc->window_right < last - position)
