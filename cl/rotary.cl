@@ -4,7 +4,7 @@
  * pair at the token's position; the elements from rotary_dim on stay.
  *
  *   input, output [b, heads, length, head_dim], possibly the same memory   positions [b, length] int or long
- *   cos, sin      [b or 1, table_length, rotary_dim / 2] f32               fractions [rotary_dim / 2], see lib/angle.cl
+ *   cos, sin      [b or 1, table_length, rotary_dim / 2]                   fractions [rotary_dim / 2], see lib/angle.cl
  *
  * `columns` work-groups share a token. Its work comes in units of up to HEADS heads and CLA_PAIRS pairs, or as many
  * elements that stay: the angles of a unit are computed once. A work-item takes every columns * CLA_GROUP_SIZE-th unit,
@@ -13,17 +13,20 @@
  *   CLA_INPUT_TYPE    as in lib/types.cl
  *   CLA_INTERLEAVED   1: pair k is elements 2k and 2k + 1; 0: k and k + rotary_dim / 2
  *   CLA_TABLES        1: cosines and sines are given; 0: they follow from fractions
+ *   CLA_TABLE_TYPE    of cosines and sines, as in lib/types.cl
  *   CLA_POSITIONS     1 int, 2 long: positions are given; 0: token i stands at offset + i
  *   CLA_PAIRS         1: neighbouring work-items take neighbouring pairs; 16: a work-item fills vectors
  *   CLA_GROUP_SIZE    work-items a group
  *
  * Local memory: none.
  */
-#if !defined(CLA_INPUT_TYPE) || !defined(CLA_INTERLEAVED) || !defined(CLA_TABLES) || !defined(CLA_POSITIONS) ||        \
-    !defined(CLA_PAIRS) || !defined(CLA_GROUP_SIZE)
+#if !defined(CLA_INPUT_TYPE) || !defined(CLA_INTERLEAVED) || !defined(CLA_TABLES) || !defined(CLA_TABLE_TYPE) ||       \
+    !defined(CLA_POSITIONS) || !defined(CLA_PAIRS) || !defined(CLA_GROUP_SIZE)
 #error "rotary.cl: a parameter is not defined"
 #endif
 
+#define table_t          CLA_JOIN(CLA_STORE_, CLA_TABLE_TYPE)
+#define load_table(p, i) CLA_JOIN(CLA_LOAD_, CLA_TABLE_TYPE)(p, i)
 #define input_t          CLA_JOIN(CLA_STORE_, CLA_INPUT_TYPE)
 #define load_input(p, i) CLA_JOIN(CLA_LOAD_, CLA_INPUT_TYPE)(p, i)
 #define load16_input(p, i) CLA_JOIN(CLA_LOAD16_, CLA_INPUT_TYPE)(p, i)
@@ -85,7 +88,7 @@ static inline void turn16(__global const input_t *from, __global output_t *to, i
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
 rotary(__global const input_t *input, long4 input_view, __global output_t *output, long4 output_view,
-       __global const float *cos_table, long4 cos_view, __global const float *sin_table, long4 sin_view,
+       __global const table_t *cos_table, long4 cos_view, __global const table_t *sin_table, long4 sin_view,
        __global const position_t *positions, long4 positions_view, __global const ulong *fractions, int heads,
        int head_dim, int pairs, int table_length, int columns, int length, long offset)
 {
@@ -117,13 +120,13 @@ rotary(__global const input_t *input, long4 input_view, __global output_t *outpu
             float sine[CLA_PAIRS];
 #if CLA_TABLES
             const int entry = (int)clamp(given, 0L, (long)table_length - 1);
-            __global const float *cosines = cos_table + view_row(cos_view, b, 0, entry) + k;
-            __global const float *sines = sin_table + view_row(sin_view, b, 0, entry) + k;
+            __global const table_t *cosines = cos_table + view_row(cos_view, b, 0, entry) + k;
+            __global const table_t *sines = sin_table + view_row(sin_view, b, 0, entry) + k;
 #endif
             for (int n = 0; n < count; n++) {
 #if CLA_TABLES
-                cosine[n] = cosines[n];
-                sine[n] = sines[n];
+                cosine[n] = load_table(cosines, n);
+                sine[n] = load_table(sines, n);
 #else
                 const float2 both = sin_cos(given, fractions[k + n]);
                 sine[n] = both.x;

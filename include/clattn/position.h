@@ -59,8 +59,9 @@ typedef struct clattn_rotary_desc {
     int64_t rotary_dim; /* how many elements are turned, from the first on: even, up to head_dim. 0: head_dim */
     clattn_rotary_pairs pairs;
     double base; /* 0: 10000. 1 to 10^30. Not read with tables */
-    int tables;  /* not 0: a run brings cosines and sines, f32 dense [table_batch, table_length, rotary_dim / 2];
-                    0: they are computed */
+    int tables;  /* not 0: a run brings cosines and sines, dense [table_batch, table_length, rotary_dim / 2]; 0: they
+                    are computed */
+    clattn_dtype table;       /* of both tables: F32, F16 or BF16 */
     int64_t table_batch;      /* 1 or 0: one table for the whole batch; `batch`: a table each */
     int64_t table_length;     /* rows of a table, 1 or more; a position is the number of a row */
     clattn_lengths positions; /* not NONE: a run brings a position for each token, integers of this type, dense
@@ -138,8 +139,9 @@ typedef struct clattn_sinusoidal_desc {
     double base;              /* 0: 10000. 1 to 10^30 */
     int64_t rows;             /* of the image; 0 in one dimension */
     int64_t columns;          /* of the image, whose tokens come row by row; 0: one dimension */
-    double row_scale;         /* positions or rows are multiplied by it. 0: 1. Finite */
-    double column_scale;      /* columns are multiplied by it. 0: 1. Finite; not read in one dimension */
+    double row_scale;         /* positions or rows are multiplied by it. 0: 1, unless scales_set. Finite */
+    double column_scale;      /* columns are multiplied by it, in the same way. Finite; not read in one dimension */
+    int scales_set;           /* not 0: both are what they say, 0 too, with which a position counts for nothing */
     int add;                  /* not 0: a run brings an input, to which the encoding is added */
     clattn_lengths positions; /* one dimension only, as in clattn_rotary_desc: [batch, length]. NONE: token i of every
                                  batch stands at position offset + i */

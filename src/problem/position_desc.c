@@ -41,7 +41,9 @@ static void format_rotary(const struct cla_problem *problem, struct cla_line *li
     if (angles->rotary_pairs == CLATTN_ROTARY_INTERLEAVED)
         cla_line_add(line, ":interleaved");
     if (problem->tensor[CLA_COS].present)
-        cla_line_add(line, ":tables");
+        cla_line_add(line, problem->tensor[CLA_COS].dtype == CLATTN_F32   ? ":tables"
+                           : problem->tensor[CLA_COS].dtype == CLATTN_F16 ? ":tables=f16"
+                                                                          : ":tables=bf16");
     else
         format_base(problem, line);
     format_positions(problem, line);
@@ -162,15 +164,18 @@ static clattn_status set_rotary_sizes(const clattn_rotary_desc *desc, struct cla
 
 static clattn_status set_tables(const clattn_rotary_desc *desc, struct cla_problem *problem, clattn_error *error)
 {
-    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    const clattn_layout dense = {desc->table, {0}};
     const int64_t own = desc->table_batch > 1 ? desc->table_batch : 1;
     const int64_t extent[4] = {own, 1, desc->table_length, problem->angles.rotary_dim / 2};
     if (desc->table_batch < 0 || (own != 1 && own != desc->batch))
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "table_batch is %lld: expected 0, 1 or batch (%lld)",
                         (long long)desc->table_batch, (long long)desc->batch);
     CLA_TRY(cla_check_range("table_length", desc->table_length, 1, CLA_MAX_LENGTH, error));
-    CLA_TRY(cla_set_tensor(problem, CLA_COS, &dense_f32, CLA_DTYPES_F32, extent, false, error));
-    return cla_set_tensor(problem, CLA_SIN, &dense_f32, CLA_DTYPES_F32, extent, false, error);
+    if ((unsigned)desc->table > CLATTN_BF16)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "table is %d (%s): expected f32, f16 or bf16",
+                        (int)desc->table, clattn_dtype_string(desc->table));
+    CLA_TRY(cla_set_tensor(problem, CLA_COS, &dense, CLA_DTYPES_FLOATING, extent, false, error));
+    return cla_set_tensor(problem, CLA_SIN, &dense, CLA_DTYPES_FLOATING, extent, false, error);
 }
 
 clattn_status cla_problem_from_rotary(const clattn_rotary_desc *given, struct cla_problem *problem, clattn_error *error)
@@ -190,9 +195,10 @@ clattn_status cla_problem_from_rotary(const clattn_rotary_desc *given, struct cl
     return set_tensor(problem, CLA_TOKENS_OUT, &desc.output, error);
 }
 
-static clattn_status set_scale(const char *name, double scale, double *set, clattn_error *error)
+/* 0 stands for 1 unless it is meant. */
+static clattn_status set_scale(const char *name, double scale, bool meant, double *set, clattn_error *error)
 {
-    *set = scale == 0.0 ? 1.0 : scale;
+    *set = scale != 0.0 ? scale : meant ? 0.0 : 1.0;
     return isfinite(scale)
                ? CLATTN_SUCCESS
                : cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "%s is %g: expected a finite number", name, scale);
@@ -202,7 +208,7 @@ static clattn_status set_grid(const clattn_sinusoidal_desc *desc, struct cla_pro
 {
     CLA_TRY(cla_check_range("rows", desc->rows, 0, CLA_MAX_LENGTH, error));
     CLA_TRY(cla_check_range("columns", desc->columns, 0, CLA_MAX_LENGTH, error));
-    CLA_TRY(set_scale("row_scale", desc->row_scale, &problem->angles.row_scale, error));
+    CLA_TRY(set_scale("row_scale", desc->row_scale, desc->scales_set, &problem->angles.row_scale, error));
     if (desc->columns == 0) {
         if (desc->rows != 0)
             return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
@@ -217,7 +223,7 @@ static clattn_status set_grid(const clattn_sinusoidal_desc *desc, struct cla_pro
                         "positions is %d and columns is %lld: expected no positions in two dimensions",
                         (int)desc->positions, (long long)desc->columns);
     problem->angles.columns = desc->columns;
-    return set_scale("column_scale", desc->column_scale, &problem->angles.column_scale, error);
+    return set_scale("column_scale", desc->column_scale, desc->scales_set, &problem->angles.column_scale, error);
 }
 
 clattn_status cla_problem_from_sinusoidal(const clattn_sinusoidal_desc *given, struct cla_problem *problem,

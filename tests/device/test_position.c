@@ -72,6 +72,7 @@ struct rotary_case {
     int64_t run_length; /* 0: the plan's */
     int64_t offset;
     double base;
+    clattn_dtype table;
 };
 
 static struct tensor make(const struct rotary_case *c, clattn_dtype dtype)
@@ -150,8 +151,8 @@ static void rotary_of_case(const struct harness *harness, const struct rotary_ca
     struct tensor original = make(c, c->input);
     struct tensor output = make(c, c->output);
     int64_t table_batch = c->tables == OWN ? c->batch : 1;
-    struct tensor cosines = tensor_make(CLATTN_F32, table_batch, 1, table_length, c->rotary_dim / 2, 0);
-    struct tensor sines = tensor_make(CLATTN_F32, table_batch, 1, table_length, c->rotary_dim / 2, 0);
+    struct tensor cosines = tensor_make(c->table, table_batch, 1, table_length, c->rotary_dim / 2, 0);
+    struct tensor sines = tensor_make(c->table, table_batch, 1, table_length, c->rotary_dim / 2, 0);
     int64_t *positions = calloc((size_t)(c->batch * c->length), sizeof *positions);
     uint64_t seed = 99;
     cl_mem positions_mem = NULL;
@@ -180,6 +181,7 @@ static void rotary_of_case(const struct harness *harness, const struct rotary_ca
     desc.tables = c->tables != NO_TABLES;
     desc.table_batch = c->tables == OWN ? c->batch : 0;
     desc.table_length = table_length;
+    desc.table = c->table;
     desc.positions = c->positions;
     desc.input = input.layout;
     desc.output = output.layout;
@@ -224,24 +226,28 @@ static void rotary_of_case(const struct harness *harness, const struct rotary_ca
 static void rotary_is_right(void **state)
 {
     static const struct rotary_case cases[] = {
-        /* batch, heads, length, head_dim, rotary_dim, pairs, positions, tables, lay, types, in place, run, offset, base
-         */
-        {1, 1, 1, 2, 2, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 1, 10000.0},
-        {2, 3, 5, 64, 64, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 0, 10000.0},
-        {2, 3, 5, 64, 64, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F32, F32, true, 0, 7, 500000.0},
-        {1, 17, 33, 72, 72, CLATTN_ROTARY_HALVES, I32, NO_TABLES, BSHD, F32, F32, true, 0, 0, 10000.0},
-        {1, 17, 33, 72, 72, CLATTN_ROTARY_INTERLEAVED, I64, NO_TABLES, BSHD, F16, F16, true, 20, 0, 10000.0},
-        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, I64, NO_TABLES, PADDED, F32, F32, false, 0, 0, 10000.0},
-        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, PADDED, F32, F32, true, 4, -3, 1.5},
-        {3, 9, 9, 21, 20, CLATTN_ROTARY_INTERLEAVED, I32, NO_TABLES, PADDED, BF16, F32, false, 5, 0, 10000.0},
-        {2, 8, 4, 203, 2, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F16, F32, false, 0, 1 << 30, 10000.0},
-        {1, 1, 130, 203, 198, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, BSHD, F32, F16, false, 129, 100, 1e6},
-        {2, 2, 6, 128, 96, CLATTN_ROTARY_HALVES, I32, NO_TABLES, DENSE, BF16, BF16, true, 0, 0, 10000.0},
-        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0},
-        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F32, F32, true, 3, 2, 10000.0},
-        {3, 5, 6, 40, 40, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0},
-        {3, 5, 6, 40, 38, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, F16, F16, false, 5, 0, 10000.0},
-        {3, 1, 6, 8, 4, CLATTN_ROTARY_HALVES, I32, OWN, PADDED, BF16, F16, false, 0, 0, 10000.0},
+        /* batch, heads, length, head_dim, rotary_dim, pairs, positions, tables, lay, types, in place, run, offset,
+           base, type of the tables */
+        {1, 1, 1, 2, 2, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 1, 10000.0, F32},
+        {2, 3, 5, 64, 64, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 0, 10000.0, F32},
+        {2, 3, 5, 64, 64, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F32, F32, true, 0, 7, 500000.0, F32},
+        {1, 17, 33, 72, 72, CLATTN_ROTARY_HALVES, I32, NO_TABLES, BSHD, F32, F32, true, 0, 0, 10000.0, F32},
+        {1, 17, 33, 72, 72, CLATTN_ROTARY_INTERLEAVED, I64, NO_TABLES, BSHD, F16, F16, true, 20, 0, 10000.0, F32},
+        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, I64, NO_TABLES, PADDED, F32, F32, false, 0, 0, 10000.0, F32},
+        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, PADDED, F32, F32, true, 4, -3, 1.5, F32},
+        {3, 9, 9, 21, 20, CLATTN_ROTARY_INTERLEAVED, I32, NO_TABLES, PADDED, BF16, F32, false, 5, 0, 10000.0, F32},
+        {2, 8, 4, 203, 2, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F16, F32, false, 0, 1 << 30, 10000.0, F32},
+        {1, 1, 130, 203, 198, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, BSHD, F32, F16, false, 129, 100, 1e6, F32},
+        {2, 2, 6, 128, 96, CLATTN_ROTARY_HALVES, I32, NO_TABLES, DENSE, BF16, BF16, true, 0, 0, 10000.0, F32},
+        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0, F32},
+        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F32, F32, true, 3, 2, 10000.0, F32},
+        {3, 5, 6, 40, 40, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0, F32},
+        {3, 5, 6, 40, 38, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, F16, F16, false, 5, 0, 10000.0, F32},
+        {3, 1, 6, 8, 4, CLATTN_ROTARY_HALVES, I32, OWN, PADDED, BF16, F16, false, 0, 0, 10000.0, F32},
+        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0, F16},
+        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F16, F16, true, 3, 2, 10000.0, F16},
+        {3, 2, 6, 40, 38, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0, BF16},
+        {3, 5, 6, 40, 40, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, BF16, BF16, false, 5, 0, 10000.0, BF16},
     };
     char name[32];
 
@@ -382,20 +388,21 @@ struct sinusoidal_case {
     clattn_dtype input, output;
     int64_t run_length; /* 0: the plan's */
     int64_t offset;
+    bool scales_set;
 };
 
 /* The formula of Vaswani et al. for each half on its own where there are columns, as in Carion et al. */
 static double encoding_of(const struct sinusoidal_case *c, int64_t i, int64_t position, int64_t j)
 {
     double base = c->base == 0.0 ? 10000.0 : c->base;
-    long double scale = c->row_scale == 0.0 ? 1.0L : c->row_scale;
+    long double scale = c->row_scale == 0.0 && !c->scales_set ? 1.0L : c->row_scale;
     long double at = (long double)position;
     int64_t width = c->width;
     if (c->columns != 0) {
         width /= 2;
         at = (long double)(i / c->columns + c->offset);
         if (j >= width) {
-            scale = c->column_scale == 0.0 ? 1.0L : c->column_scale;
+            scale = c->column_scale == 0.0 && !c->scales_set ? 1.0L : c->column_scale;
             at = (long double)(i % c->columns + c->offset);
             j -= width;
         }
@@ -435,6 +442,7 @@ static void sinusoidal_of_case(const struct harness *harness, const struct sinus
     desc.columns = c->columns;
     desc.row_scale = c->row_scale;
     desc.column_scale = c->column_scale;
+    desc.scales_set = c->scales_set;
     desc.add = c->add;
     desc.positions = c->positions;
     desc.input = input.layout;
@@ -479,18 +487,23 @@ static void sinusoidal_is_right(void **state)
 {
     static const double turn = 6.283185307179586;
     const struct sinusoidal_case cases[] = {
-        /* batch, length, width, rows, columns, scales, base, add, in place, positions, padding, types, run, offset */
-        {1, 1, 2, 0, 0, 0.0, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 1},
-        {2, 50, 512, 0, 0, 0.0, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 0},
-        {2, 50, 36, 0, 0, 0.0, 0.0, 0.0, true, false, NONE, 3, F32, F32, 31, 1 << 30},
-        {2, 9, 36, 0, 0, 0.25, 0.0, 100.0, true, true, I32, 3, F32, F32, 4, 0},
-        {3, 9, 206, 0, 0, 0.0, 0.0, 0.0, true, true, I64, 0, F16, F16, 0, 0},
-        {3, 9, 206, 0, 0, -1.0, 0.0, 0.0, true, false, NONE, 1, BF16, F16, 8, -4},
-        {1, 7, 130, 0, 0, 0.0, 0.0, 0.0, false, false, I32, 0, F32, BF16, 0, 0},
-        {1, 35, 4, 5, 7, 0.0, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 0},
-        {2, 35, 128, 5, 7, 0.0, 0.0, 0.0, true, true, NONE, 2, F32, F32, 0, 0},
-        {2, 35, 256, 5, 7, turn / 5, turn / 7, 0.0, false, false, NONE, 0, F32, F32, 0, 1}, /* DETR, normalised */
-        {2, 35, 36, 7, 5, 0.5, 0.0, 20.0, true, false, NONE, 0, F16, F32, 22, 0},
+        /* batch, length, width, rows, columns, scales, base, add, in place, positions, padding, types, run, offset,
+           whether scales of 0 are meant */
+        {1, 1, 2, 0, 0, 0.0, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 1, false},
+        {2, 50, 512, 0, 0, 0.0, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 0, false},
+        {2, 50, 36, 0, 0, 0.0, 0.0, 0.0, true, false, NONE, 3, F32, F32, 31, 1 << 30, false},
+        {2, 9, 36, 0, 0, 0.25, 0.0, 100.0, true, true, I32, 3, F32, F32, 4, 0, false},
+        {3, 9, 206, 0, 0, 0.0, 0.0, 0.0, true, true, I64, 0, F16, F16, 0, 0, false},
+        {3, 9, 206, 0, 0, -1.0, 0.0, 0.0, true, false, NONE, 1, BF16, F16, 8, -4, false},
+        {1, 7, 130, 0, 0, 0.0, 0.0, 0.0, false, false, I32, 0, F32, BF16, 0, 0, false},
+        {1, 35, 4, 5, 7, 0.0, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 0, false},
+        {2, 35, 128, 5, 7, 0.0, 0.0, 0.0, true, true, NONE, 2, F32, F32, 0, 0, false},
+        {2, 35, 256, 5, 7, turn / 5, turn / 7, 0.0, false, false, NONE, 0, F32, F32, 0, 1,
+         false}, /* DETR, normalised */
+        {2, 35, 36, 7, 5, 0.5, 0.0, 20.0, true, false, NONE, 0, F16, F32, 22, 0, false},
+        {2, 9, 36, 0, 0, 0.0, 0.0, 0.0, true, false, I32, 0, F32, F32, 0, 0, true},    /* every token the same */
+        {2, 35, 36, 7, 5, 0.5, 0.0, 0.0, false, false, NONE, 0, F32, F32, 0, 3, true}, /* every column the same */
+        {1, 35, 36, 5, 7, 0.0, 0.5, 0.0, true, false, NONE, 0, F32, F16, 0, 3, true},
     };
     char name[32];
 

@@ -82,6 +82,7 @@ static void rotary_is_refused(void **state)
     ROTARY_REFUSED("input.strides[3] is 2: expected 1, rows are contiguous", SET(d.input, 0, 0, 128, 2));
     ROTARY_REFUSED("output.strides[2] is 63: expected at least 64, so that no two elements share a place",
                    SET(d.output, 64 * 30 * 12, 64 * 30, 63, 1));
+    TABLES_REFUSED("table is 3 (bool): expected f32, f16 or bf16", d.table = CLATTN_BOOL);
     TABLES_REFUSED("table_batch is 3: expected 0, 1 or batch (2)", d.table_batch = 3);
     TABLES_REFUSED("table_batch is -1: expected 0, 1 or batch (2)", d.table_batch = -1);
     TABLES_REFUSED("table_length is 0: expected 1 or more", d.table_length = 0);
@@ -122,6 +123,7 @@ static void what_is_not_asked_for_is_not_read(void **state)
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     rotary = plain_rotary();
     rotary.table_batch = rotary.table_length = -1;
+    rotary.table = CLATTN_BOOL;
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     assert_false(problem.tensor[CLA_COS].present || problem.tensor[CLA_SIN].present);
     clattn_sinusoidal_desc sinusoidal = plain_sinusoidal();
@@ -143,14 +145,21 @@ static void defaults_are_filled_in(void **state)
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     assert_int_equal(problem.tensor[CLA_COS].stride[0], 0); /* one table for all */
     assert_int_equal(problem.tensor[CLA_COS].span, 100 * 32);
+    assert_int_equal(problem.tensor[CLA_SIN].element_size, 4);
     rotary.table_batch = 2;
+    rotary.table = CLATTN_BF16;
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
+    assert_int_equal(problem.tensor[CLA_COS].element_size, 2);
     assert_int_equal(problem.tensor[CLA_SIN].stride[0], 100 * 32);
     clattn_sinusoidal_desc sinusoidal = plain_sinusoidal();
     sinusoidal.rows = 5;
     sinusoidal.columns = 6;
     assert_int_equal(cla_problem_from_sinusoidal(&sinusoidal, &problem, NULL), CLATTN_SUCCESS);
     assert_true(problem.angles.row_scale == 1.0 && problem.angles.column_scale == 1.0);
+    sinusoidal.column_scale = 0.5;
+    sinusoidal.scales_set = 1;
+    assert_int_equal(cla_problem_from_sinusoidal(&sinusoidal, &problem, NULL), CLATTN_SUCCESS);
+    assert_true(problem.angles.row_scale == 0.0 && problem.angles.column_scale == 0.5);
 }
 
 static void strings_say_what_is_asked(void **state)
@@ -174,6 +183,14 @@ static void strings_say_what_is_asked(void **state)
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     cla_problem_string(&problem, text, sizeof text);
     assert_string_equal(text, "rotary b2h12l30d64:f32:tables");
+    rotary.table = CLATTN_F16;
+    assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
+    cla_problem_string(&problem, text, sizeof text);
+    assert_string_equal(text, "rotary b2h12l30d64:f32:tables=f16");
+    rotary.table = CLATTN_BF16;
+    assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
+    cla_problem_string(&problem, text, sizeof text);
+    assert_string_equal(text, "rotary b2h12l30d64:f32:tables=bf16");
     clattn_sinusoidal_desc sinusoidal = plain_sinusoidal();
     sinusoidal.rows = 5;
     sinusoidal.columns = 6;
