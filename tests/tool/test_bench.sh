@@ -158,6 +158,9 @@ says '+[0-9.e]*+\{0,1\}[0-9]* %$' out
 ok bench $small --baseline fast.json --max-regress 1e15 --repeat 2
 ok bench $small --baseline slow.json --max-regress 0 --repeat 2
 says ' -100.0 %$' out
+ok bench $small --baseline - --max-regress 1e15 --repeat 2 --json -o - <base.json
+says '"median_s": ' out
+refused 4 '^clattn bench: -: cannot be read as a baseline' bench $small --baseline - --repeat 2 </dev/null
 refused 2 'max-regress is -1: expected a percentage' bench --baseline fast.json --max-regress -1
 
 # The report of a run that was slower is there all the same.

@@ -53,6 +53,9 @@ refused 4 'huge.png: is a picture of 100000 x 100000 pixels: expected at most 67
     demo convolution --image huge.png -o x.png
 ok demo convolution --image grey.png -o grey-out.png
 is_png grey-out.png
+ok demo convolution --image - -o standard-out.png <grey.png
+checks=$((checks + 1))
+cmp grey-out.png standard-out.png || problem 'a picture on standard input gives another one'
 ok demo image-text --image whole.png -o whole-out.png
 is_png whole-out.png
 refused 3 'no OpenCL device' demo seq2seq --device 99:0 -o x.png
