@@ -132,9 +132,9 @@ CLATTN_API clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_q
  * A part belongs to any set of keys, on any device, as long as no two parts share a key; a sink goes to one part only.
  * A part whose lse is -inf, one that saw no key, is left out whatever its output holds, NaN too. Where all are left
  * out, or there are no parts, the output is 0 and lse -inf. A part whose lse is +inf has all the weight: the output is
- * that part's, and lse +inf; where several parts have it, nothing says how their weights compare, and the output is NaN.
- * Otherwise NaN in an lse reaches the whole row, and NaN or Inf in an output its own column. What was merged can be
- * merged again.
+ * that part's, and lse +inf; where several parts have it, nothing says how their weights compare, and the output is
+ * NaN. Otherwise NaN in an lse reaches the whole row, and NaN or Inf in an output its own column. What was merged can
+ * be merged again.
  *
  * To compute the parts: the positions of a part's keys are those in the whole, so give CLATTN_ALIGN_OFFSET and as a
  * run's offset the first query's position less the part's first key; bottom-right fits only the part that ends with the
