@@ -272,6 +272,9 @@ static void plans_refuse(void **state)
     WRONG(scene.attention.kv_heads = 5, "attention: kv_heads is 5: expected a divisor of q_heads (6)");
     WRONG(scene.attention.head_dim = 0, "attention: head_dim is 0: expected 1 or more");
     WRONG(scene.attention.softcap = -1.0f, "attention: softcap is -1");
+    WRONG((scene.attention.mask_kind = CLATTN_MASK_ADDITIVE, scene.attention.mask_shape[0] = 1,
+           scene.attention.mask_shape[1] = 1, scene.attention.mask_shape[2] = 5, scene.attention.mask_shape[3] = 4),
+          "attention: mask_shape[3] is 4: the mask covers 4 of kv_len (5) keys");
     WRONG(scene.attention.key.strides[2] = 8, "attention: key.strides");
     WRONG(scene.attention.output.strides[3] = 1, "attention: output.strides[3] is 1: expected 0");
     WRONG(scene.attention.head_dim = (int64_t)1 << 29,
