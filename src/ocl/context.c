@@ -81,7 +81,7 @@ clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const c
         free(made);
         return status;
     }
-    if (pthread_mutex_init(&made->lock, NULL) != 0) {
+    if (!cla_lock_init(&made->lock)) {
         clReleaseContext(cl_ctx);
         clReleaseDevice(device);
         free(made);
@@ -117,7 +117,7 @@ void cla_context_release(clattn_context *context)
     if (ours) {
         clReleaseContext(context->cl_ctx);
         clReleaseDevice(context->device.id);
-        pthread_mutex_destroy(&context->lock);
+        cla_lock_destroy(&context->lock);
     }
     free(context);
 }

@@ -7,7 +7,8 @@
 #define CLA_OCL_CONTEXT_H
 
 #include "ocl/device.h"
-#include <pthread.h>
+#include "util/os.h"
+#include "util/text.h"
 #include <stdatomic.h>
 
 struct cla_program {
@@ -22,7 +23,7 @@ struct clattn_context {
     struct cla_device device;
     clattn_log_function log;
     void *log_data;
-    pthread_mutex_t lock; /* guards `programs`, held while a program is built */
+    struct cla_lock lock; /* guards `programs`, held while a program is built */
     struct cla_program *programs;
 };
 
@@ -32,8 +33,7 @@ clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const c
 clattn_context *cla_context_retain(clattn_context *context);
 void cla_context_release(clattn_context *context); /* accepts NULL */
 
-__attribute__((format(printf, 3, 4))) void cla_log(const clattn_context *context, clattn_log_level level,
-                                                   const char *format, ...);
+CLA_PRINTF(3, 4) void cla_log(const clattn_context *context, clattn_log_level level, const char *format, ...);
 
 /*
  * The kernel `kernel_name` of the program made of every file of cl/lib, in their order, and then cl/`file`, built with

@@ -166,9 +166,9 @@ clattn_status cla_context_kernel(clattn_context *context, const char *file, cons
     cl_program program = NULL;
 
     CLA_TRY(cla_process_check(error));
-    pthread_mutex_lock(&context->lock);
+    cla_lock_take(&context->lock);
     clattn_status status = find_or_add(context, file, options, &program, error);
-    pthread_mutex_unlock(&context->lock);
+    cla_lock_give(&context->lock);
     CLA_TRY(status);
 
     cl_int code;

@@ -253,9 +253,9 @@ clattn_status cla_plan_run(clattn_plan *plan, cl_command_queue queue, const stru
     CLA_TRY(cla_run_check(plan, &run, error));
     CLA_TRY(make_workspace(plan, &run, &owned, error));
 
-    pthread_mutex_lock(&plan->lock);
+    cla_lock_take(&plan->lock);
     clattn_status status = enqueue_plan(plan, queue, &run, &chain, event != NULL, error);
-    pthread_mutex_unlock(&plan->lock);
+    cla_lock_give(&plan->lock);
 
     if (owned != NULL)
         clReleaseMemObject(owned);

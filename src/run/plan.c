@@ -12,7 +12,7 @@ clattn_status cla_plan_create(clattn_context *context, const struct cla_problem 
     clattn_plan *made = calloc(1, sizeof *made);
     if (made == NULL)
         return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for a plan");
-    if (pthread_mutex_init(&made->lock, NULL) != 0) {
+    if (!cla_lock_init(&made->lock)) {
         free(made);
         return cla_fail(error, CLATTN_ERROR_OUT_OF_HOST_MEMORY, "no memory for the lock of a plan");
     }
@@ -49,7 +49,7 @@ void cla_plan_release(clattn_plan *plan)
     if (plan == NULL)
         return;
     cla_plan_clear(plan);
-    pthread_mutex_destroy(&plan->lock);
+    cla_lock_destroy(&plan->lock);
     cla_context_release(plan->context);
     free(plan->problem_string);
     free(plan->name);

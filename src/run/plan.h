@@ -106,7 +106,7 @@ struct clattn_plan {
     size_t num_constants;
     struct cla_part *parts; /* not NULL: these run one after the other, there are no steps */
     size_t num_parts;
-    pthread_mutex_t lock; /* from the first argument set to the last step enqueued */
+    struct cla_lock lock; /* from the first argument set to the last step enqueued */
 };
 
 /* What changes from run to run. */

@@ -3,15 +3,15 @@
 #ifndef CLA_UTIL_ERROR_H
 #define CLA_UTIL_ERROR_H
 
+#include "util/text.h"
 #include <clattn/base.h>
 
 /* Fills `error` unless it is NULL, with a printf-formatted message of one line, and returns `status`. */
-__attribute__((format(printf, 3, 4))) clattn_status cla_fail(clattn_error *error, clattn_status status,
-                                                             const char *format, ...);
+CLA_PRINTF(3, 4) clattn_status cla_fail(clattn_error *error, clattn_status status, const char *format, ...);
 
 /* The same where an OpenCL call is behind it that returned `code`. */
-__attribute__((format(printf, 4, 5))) clattn_status cla_fail_code(clattn_error *error, clattn_status status,
-                                                                  cl_int code, const char *format, ...);
+CLA_PRINTF(4, 5)
+clattn_status cla_fail_code(clattn_error *error, clattn_status status, cl_int code, const char *format, ...);
 
 /*
  * The same with the words for it: `call` is the name of the call, with what it was for in parentheses if that helps.

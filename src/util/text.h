@@ -9,6 +9,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/*
+ * Has the compiler check arguments against a format, as __attribute__((format(printf, ...))) does. For Windows gcc
+ * means by "printf" that of the system's old library, which knows no %zu; what is called is a standard one.
+ */
+#if defined(__MINGW32__) && !defined(__clang__)
+#define CLA_PRINTF(format_index, first_index) __attribute__((format(gnu_printf, format_index, first_index)))
+#else
+#define CLA_PRINTF(format_index, first_index) __attribute__((format(printf, format_index, first_index)))
+#endif
+
 struct cla_text {
     char *data; /* NULL or 0-terminated */
     size_t length;
@@ -16,7 +26,7 @@ struct cla_text {
     bool failed;
 };
 
-__attribute__((format(printf, 2, 3))) void cla_text_add(struct cla_text *text, const char *format, ...);
+CLA_PRINTF(2, 3) void cla_text_add(struct cla_text *text, const char *format, ...);
 void cla_text_free(struct cla_text *text);
 
 /* Text as snprintf leaves it: cut at `size`, 0-terminated if that is not 0, `length` counting all of it. */
@@ -26,7 +36,7 @@ struct cla_line {
     size_t length;
 };
 
-__attribute__((format(printf, 2, 3))) void cla_line_add(struct cla_line *line, const char *format, ...);
+CLA_PRINTF(2, 3) void cla_line_add(struct cla_line *line, const char *format, ...);
 
 /*
  * Writes text[0..length) into `out` between double quotes, bytes that do not print as \xNN, and returns `out`. What
