@@ -6,6 +6,7 @@
 #include "ocl/context.h"
 #include "ocl/process.h"
 #include "ocl/source.h"
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
