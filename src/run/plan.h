@@ -148,7 +148,8 @@ clattn_status cla_plan_constant(clattn_plan *plan, size_t bytes, const void *dat
  */
 clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla_part **part, clattn_error *error);
 
-/* Says that kernels of the plan were built for the strides that the problem gives an operand: no run may change them. */
+/* Says that kernels of the plan were built for the strides that the problem gives an operand: no run may change them.
+ */
 void cla_plan_fix_strides(clattn_plan *plan, int operand);
 
 /* Whether they are fixed, by the plan itself or by one of its parts that has the operand. */
