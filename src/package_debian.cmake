@@ -27,6 +27,11 @@ License: Apache-2.0
     file(GLOB pages ${tree}/share/man/man*/*.[0-9])
     execute_process(COMMAND gzip -9n ${doc}/changelog ${pages} COMMAND_ERROR_IS_FATAL ANY)
 
+    # Debian's zsh looks elsewhere for what packages bring.
+    if(EXISTS ${tree}/share/zsh/site-functions)
+        file(RENAME ${tree}/share/zsh/site-functions ${tree}/share/zsh/vendor-completions)
+    endif()
+
     # The loader looks where the library is.
     file(GLOB programs ${tree}/bin/*)
     foreach(program IN LISTS programs)

@@ -51,7 +51,7 @@ static enum exit_code help(int argc, const char **argv)
 {
     const struct command *command;
     const char *arguments[] = {argv[0], "--help", NULL};
-    if (argc == 0) {
+    if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
         print_help();
         return EXIT_DONE;
     }

@@ -33,6 +33,9 @@ ldd first | grep 'libclattn.so.0.1 => /[a-z/]*lib/'
 version=$(clattn --version)
 [ "$version" = "clattn $(dpkg-query -W -f '${Version}' clattn)" ]
 clattn run --random b1h2q5k7d16:f16 --verify
+[ -s /usr/share/bash-completion/completions/clattn ]
+[ -s /usr/share/zsh/vendor-completions/_clattn ]
+[ -s /usr/share/fish/vendor_completions.d/clattn.fish ]
 for package in libclattn0.1 libclattn-dev clattn; do
     [ -s "/usr/share/doc/$package/copyright" ]
 done

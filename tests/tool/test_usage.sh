@@ -12,8 +12,11 @@ for arguments in --version -V 'devices --version' 'run -V' 'run -q x --version' 
     says '^clattn [0-9]*\.[0-9]*\.[0-9]*$' out
 done
 "$clattn" --help >whole
-ok help
-cmp -s whole out || problem 'clattn help and clattn --help differ'
+for arguments in help 'help --help' -h; do
+    # shellcheck disable=SC2086
+    ok $arguments
+    cmp -s whole out || problem "clattn $arguments and clattn --help differ"
+done
 for command in devices run bench demo; do
     "$clattn" $command --help >whole
     ok help $command
