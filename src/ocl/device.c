@@ -188,6 +188,38 @@ static clattn_device_class classify(cl_device_type type, cl_device_local_mem_typ
     return local_type == CL_LOCAL ? CLATTN_DEVICE_CLASS_GPU : CLATTN_DEVICE_CLASS_MOBILE;
 }
 
+/* Drivers with faults of their own, each with when that was last looked at. cl/README.md has the causes. */
+struct quirk {
+    const char *opencl;   /* what CL_DEVICE_VERSION contains */
+    unsigned first, last; /* versions of CL_DRIVER_VERSION, 301 for 3.1 */
+    uint32_t most_lanes;  /* float lanes that its compiler takes; 0: all that the device has */
+    const char *reason;   /* what may show in results; NULL: nothing does */
+};
+
+static const struct quirk quirks[] = {
+    /* 2026-11: LLVM 14 of PyPI's build of 3.0 ends the process at a float16 on some CPUs ("how to scalarize"). */
+    {"PoCL", 300, 300, 8, NULL},
+    /* 2026-11: seen in 6.0; 5.0 has the same source, 3.1 another, and 7.1 gave no wrong kernel. Only code for CPUs. */
+    {"PoCL", 500, 699, 0,
+     "PoCL 5 and 6 now and then compile a kernel with barriers wrongly: here those of flash, split_kv, unfused and "
+     "tiled, and so scores; for these use another version or driver"},
+};
+
+/* One without any where the driver has none. */
+static const struct quirk *quirk_of(const clattn_device_info *info)
+{
+    static const struct quirk none = {.opencl = ""};
+    unsigned major = 0, minor = 0;
+    if (info->device_class != CLATTN_DEVICE_CLASS_CPU || sscanf(info->driver, "%u.%u", &major, &minor) != 2)
+        return &none;
+    const unsigned version = 100 * major + minor;
+    for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++) {
+        if (strstr(info->opencl, quirks[i].opencl) != NULL && version >= quirks[i].first && version <= quirks[i].last)
+            return &quirks[i];
+    }
+    return &none;
+}
+
 /*
  * The widest of the two widths that a driver gives: compilers that vectorise over work-items prefer 1, but take vectors
  * as they are written. No CPU has vectors of fewer than 4 floats.
@@ -200,33 +232,11 @@ static clattn_status choose_lanes(struct cla_device *device, clattn_error *error
         return CLATTN_SUCCESS;
     CLA_TRY(ASK_OPTIONAL(device->id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, preferred, error));
     cl_uint width = preferred > device->info.vector_width ? preferred : device->info.vector_width;
+    const uint32_t most = quirk_of(&device->info)->most_lanes;
+    if (most != 0 && width > most)
+        width = most;
     device->vector_lanes = width >= 16 ? 16 : width >= 8 ? 8 : 4;
     return CLATTN_SUCCESS;
-}
-
-/* Drivers whose faults may show in results, each with when that was last looked at. cl/README.md has the causes. */
-static const struct {
-    const char *opencl;   /* what CL_DEVICE_VERSION contains */
-    unsigned first, last; /* major numbers of CL_DRIVER_VERSION */
-    const char *reason;
-} quirks[] = {
-    /* 2026-11: seen in 6.0; 5.0 has the same source, 3.1 another, and 7.1 gave no wrong kernel. Only code for CPUs. */
-    {"PoCL", 5, 6,
-     "PoCL 5 and 6 now and then compile a kernel with barriers wrongly: here those of flash, split_kv, unfused and "
-     "tiled, and so scores; for these use another version or driver"},
-};
-
-/* NULL where the driver has none. */
-static const char *quirk_of(const clattn_device_info *info)
-{
-    unsigned major = 0;
-    if (info->device_class != CLATTN_DEVICE_CLASS_CPU || sscanf(info->driver, "%u.", &major) != 1)
-        return NULL;
-    for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++) {
-        if (strstr(info->opencl, quirks[i].opencl) != NULL && major >= quirks[i].first && major <= quirks[i].last)
-            return quirks[i].reason;
-    }
-    return NULL;
 }
 
 static void judge(clattn_device_info *info, const struct facts *facts)
@@ -234,7 +244,7 @@ static void judge(clattn_device_info *info, const struct facts *facts)
     const cl_device_fp_config ieee = CL_FP_INF_NAN | CL_FP_ROUND_TO_NEAREST;
     unsigned version = opencl_version(info);
     bool embedded = strcmp(facts->profile, "EMBEDDED_PROFILE") == 0;
-    const char *quirk = quirk_of(info);
+    const char *quirk = quirk_of(info)->reason;
 
     info->verdict = CLATTN_VERDICT_UNUSABLE;
     if (!facts->available) {
