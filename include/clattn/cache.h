@@ -42,10 +42,10 @@ typedef struct clattn_append_desc {
     size_t struct_size;
     int64_t batch;
     int64_t kv_heads;
-    int64_t length; /* the most new keys a batch that any run appends; at most the capacity */
-    int64_t
-        capacity;      /* keys that a batch can have in any run: rows of a linear cache, of a circular one those that it
-                          keeps, of a      paged one page_size times the blocks that a row of the block table names, or fewer */
+    int64_t length;    /* the most new keys a batch that any run appends; at most the capacity */
+    int64_t capacity;  /* keys that a batch can have in any run: rows of a linear cache, of a circular one those that it
+                          keeps, of a paged one page_size times the blocks that a row of the block table names, or fewer
+                        */
     int64_t head_dim;  /* at least 1 */
     int64_t value_dim; /* 0: head_dim */
     int key_only;      /* not 0: there is no value, as where a cache holds something else or both in one tensor */

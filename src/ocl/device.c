@@ -244,7 +244,7 @@ static void judge(clattn_device_info *info, const struct facts *facts)
     const cl_device_fp_config ieee = CL_FP_INF_NAN | CL_FP_ROUND_TO_NEAREST;
     unsigned version = opencl_version(info);
     bool embedded = strcmp(facts->profile, "EMBEDDED_PROFILE") == 0;
-    const char *quirk = quirk_of(info)->reason;
+    const struct quirk *quirk = quirk_of(info);
 
     info->verdict = CLATTN_VERDICT_UNUSABLE;
     if (!facts->available) {
@@ -273,9 +273,9 @@ static void judge(clattn_device_info *info, const struct facts *facts)
             "another device for speed",
             (unsigned long long)info->local_memory, (unsigned long long)info->max_work_group, LEAST_LOCAL_MEMORY,
             LEAST_WORK_GROUP);
-    } else if (quirk != NULL) {
+    } else if (quirk->reason != NULL) {
         info->verdict = CLATTN_VERDICT_LIMITED;
-        snprintf(info->reason, sizeof info->reason, "%s", quirk);
+        snprintf(info->reason, sizeof info->reason, "%s", quirk->reason);
     } else {
         info->verdict = CLATTN_VERDICT_READY;
     }

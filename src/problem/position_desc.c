@@ -19,9 +19,10 @@ _Static_assert(CLA_NUM_POSITION_OPERANDS <= CLA_MAX_OPERANDS, "every operand has
 
 static void format_base(const struct cla_problem *problem, struct cla_line *line)
 {
-    char number[CLA_FLOAT_TEXT];
-    if (problem->angles.base != 10000.0)
+    if (problem->angles.base != 10000.0) {
+        char number[CLA_FLOAT_TEXT];
         cla_line_add(line, ":base=%s", cla_format_float(number, (float)problem->angles.base));
+    }
 }
 
 static void format_positions(const struct cla_problem *problem, struct cla_line *line)

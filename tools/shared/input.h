@@ -19,8 +19,8 @@ struct archive;
 
 struct input {
     int descriptor;
-    int64_t size;              /* bytes; -1: not known before they have come */
-    bool stored;               /* `size` bytes are on the disk: so much memory may be taken for them */
+    int64_t size;            /* bytes; -1: not known before they have come */
+    bool stored;             /* `size` bytes are on the disk: so much memory may be taken for them */
     struct archive *archive; /* whose member is read; NULL: the bytes of the descriptor itself */
 };
 
