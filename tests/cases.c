@@ -157,21 +157,23 @@ static const char *const wide_problems[] = {
 
 /* Few queries over many keys, one type each in turn. */
 static const char *const decode_problems[] = {
+    "b4h16g1q1k1500d20:%s:lse",
+    "b4h32g4q1k3000d64:%s:causal:lengths:paged=16",
     "b1h32g8q1k5000d128:%s:lse",
+    "b4h16g2q4k900d64:%s:causal:lse:ragged=qkv:sinks",
     "b4h16g2q1k777d64:%s:causal:lengths",
     "b2h8q16k1000d64:%s:causal",
     "b3h24g8q3k300d80:%s:window=100,0@bottom-right:lengths:lse:sinks",
     "b2h32g4q1k1d128:%s:lengths",
     "b2h32g4q1k2050d128v64:%s:mask=bool:lengths",
     "b4h8g1q1k1024d128:%s:causal:lengths:circular:sinks",
-    "b4h32g4q1k3000d64:%s:causal:lengths:paged=16",
     "b2h8g4q5k600d72:%s:causal:lse:paged=64x25",
     "b1h64g8q1k4097d128:%s:lengths:alibi@bottom-right",
-    "b4h16g2q4k900d64:%s:causal:lse:ragged=qkv:sinks",
     "b2h8g1q7k65d512:%s:mask=add:relative=16@top-left",
 };
 
-#define NUM_DECODE (sizeof decode_problems / sizeof *decode_problems)
+#define NUM_DECODE       (sizeof decode_problems / sizeof *decode_problems)
+#define NUM_QUICK_DECODE 2
 
 int case_axis_values(enum case_axis axis)
 {
@@ -225,7 +227,59 @@ bool case_pair_is_legal(enum case_axis a, int value_a, enum case_axis b, int val
     return is_legal((int)a, value_a, (int)b, value_b) && is_legal((int)b, value_b, (int)a, value_a);
 }
 
-#define NUM_SMALL 30
+/* ---- which values share a program ------------------------------------------------------------------------------ */
+
+static int mask_class(const struct mask *mask)
+{
+    return mask->kind == CLATTN_MASK_ADDITIVE ? 8 + (int)mask->dtype : (int)mask->kind;
+}
+
+static int band_class(const struct band *band)
+{
+    return 2 * (band->causal || band->window) + (band->alignment == CLATTN_ALIGN_BOTTOM_RIGHT);
+}
+
+/* Of the queries and the heads that share a key/value head, kernels for few rows are told how many there are. */
+static int rows_class(int64_t rows)
+{
+    return rows < 16 ? (int)rows : 0;
+}
+
+int case_program_class(enum case_axis axis, int value)
+{
+    switch (axis) {
+    case AXIS_Q_LEN:
+        return rows_class(q_lens[value]);
+    case AXIS_HEADS:
+        return rows_class(heads[value].query / heads[value].key_value);
+    case AXIS_BAND:
+        return band_class(&bands[value]);
+    case AXIS_MASK:
+        return mask_class(&masks[value]);
+    case AXIS_STORAGE:
+        return (int)storages[value].kind;
+    case AXIS_BIAS:
+        return 2 * (biases[value].relative_extent != 0) + biases[value].alibi;
+    case AXIS_SOFTCAP:
+        return softcaps[value] != 0.0F;
+    case AXIS_SCORES: /* masked ones are computed in any case */
+        return value == CLATTN_SCORES_RAW || value == CLATTN_SCORES_SOFTCAP ? value : 0;
+    case AXIS_TYPES:
+    case AXIS_HEAD_DIM:
+    case AXIS_VALUE_DIM:
+    case AXIS_LENGTHS:
+    case AXIS_RAGGED:
+    case AXIS_SINKS:
+    case AXIS_LSE:
+        return value;
+    default:
+        return 0; /* what differs at run time only */
+    }
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------- */
+
+enum { SMALL_PROGRAMS = 8, NUM_SMALL = 30, NUM_QUICK = 90 };
 
 /* Computed once: the tests that use it have one thread when they do. */
 static const struct cover *the_cover(void)
@@ -237,8 +291,13 @@ static const struct cover *the_cover(void)
     if (cover.count == 0) {
         for (int a = 0; a < NUM_AXES; ++a)
             small[a] = num_small[a] != 0 ? num_small[a] : num_values[a];
-        cover_add_rows(&cover, small, NUM_SMALL, &state);
-        cover_add_rows(&cover, num_values, COVER_MAX_ROWS, &state);
+        cover_add_rows(&cover, COVER_PROGRAMS, small, SMALL_PROGRAMS, &state);
+        cover_add_rows(&cover, COVER_RUNS, small, NUM_SMALL, &state);
+        cover_add_rows(&cover, COVER_VALUES, num_values, NUM_QUICK, &state);
+        cover_add_rows(&cover, COVER_RUNS, num_values, NUM_QUICK, &state);
+        cover_add_rows(&cover, COVER_PROGRAMS, num_values, COVER_MAX_ROWS, &state);
+        cover_add_rows(&cover, COVER_RUNS, num_values, COVER_MAX_ROWS, &state);
+        cover_add_rows(&cover, COVER_PAIRS, num_values, COVER_MAX_ROWS, &state);
     }
     return &cover;
 }
@@ -448,6 +507,7 @@ static void name_rows(char text[80], const char *which, clattn_lengths type, con
 
 static void name_case(struct test_case *c, const char *group, size_t number)
 {
+    const char *share = c->quick ? "quick" : "more";
     char problem[220];
     char shape[48] = "";
     char rows[2][80];
@@ -459,9 +519,9 @@ static void name_case(struct test_case *c, const char *group, size_t number)
                  extent[2], extent[3]);
     name_rows(rows[0], "q", c->desc.q_cu_lengths, &c->q_rows, c->desc.batch);
     name_rows(rows[1], "k", c->desc.kv_cu_lengths, &c->kv_rows, c->desc.batch);
-    snprintf(c->name, sizeof c->name, "%s/%03zu %s%s %s %s %s q%" PRId64 "k%" PRId64 "%s%s %s", group, number, problem,
-             shape, layout_names[c->layout], place_names[c->place], run_names[c->axes[AXIS_RUN]], c->q_len, c->kv_len,
-             rows[0], rows[1], input_names[c->input]);
+    snprintf(c->name, sizeof c->name, "%s/%s/%03zu %s%s %s %s %s q%" PRId64 "k%" PRId64 "%s%s %s", share, group, number,
+             problem, shape, layout_names[c->layout], place_names[c->place], run_names[c->axes[AXIS_RUN]], c->q_len,
+             c->kv_len, rows[0], rows[1], input_names[c->input]);
 }
 
 bool case_from_problem(const char *problem, struct test_case *c)
@@ -484,13 +544,16 @@ bool case_from_problem(const char *problem, struct test_case *c)
     return true;
 }
 
-/* Case `number` of the wide ones: each of the first problems in four types, then those of decoding. */
+/*
+ * Case `number` of the wide ones: each of the first problems in four types, then those of decoding. Quick are the first
+ * problems, in another type each, and of decoding one that shares programs with other tests and one of pages.
+ */
 static bool get_wide(size_t number, struct test_case *c)
 {
     char problem[160];
     bool decode = number >= NUM_WIDE * NUM_WIDE_TYPES;
-    const char *format =
-        decode ? decode_problems[number - NUM_WIDE * NUM_WIDE_TYPES] : wide_problems[number / NUM_WIDE_TYPES];
+    size_t of_kind = decode ? number - NUM_WIDE * NUM_WIDE_TYPES : number / NUM_WIDE_TYPES;
+    const char *format = decode ? decode_problems[of_kind] : wide_problems[of_kind];
     const char *type = types[number % NUM_WIDE_TYPES].name;
     const char *at = strstr(format, "%s");
 
@@ -499,6 +562,8 @@ static bool get_wide(size_t number, struct test_case *c)
         return false;
     c->types = type;
     c->seed = number;
+    c->program = the_cover()->programs + number;
+    c->quick = decode ? of_kind < NUM_QUICK_DECODE : of_kind % NUM_WIDE_TYPES == number % NUM_WIDE_TYPES;
     for (int b = 0; b < CASE_MAX_BATCH && decode; ++b) { /* all, none, some, and more than there is room for */
         const int64_t quarters[] = {4, 0, 2, 5};
         c->lengths[b] = c->kv_len * quarters[b] / 4;
@@ -526,6 +591,8 @@ bool case_get(size_t index, struct test_case *c)
         return get_wide(index - cover->count, c);
     memset(c, 0, sizeof *c);
     c->seed = index;
+    c->program = cover->program[index];
+    c->quick = index < NUM_QUICK;
     memcpy(c->axes, cover->rows[index], sizeof c->axes);
     c->types = types[c->axes[AXIS_TYPES]].name;
     c->layout = (enum case_layout)c->axes[AXIS_LAYOUT];
@@ -538,17 +605,28 @@ bool case_get(size_t index, struct test_case *c)
     return true;
 }
 
-bool case_matches(const struct test_case *c, size_t index, const char *filter)
+/* One condition of a filter, of `length` characters. */
+static bool matches(const struct test_case *c, size_t index, const char *condition, size_t length)
 {
     size_t first;
     size_t last;
+    char text[64];
     char rest;
 
-    if (filter == NULL || *filter == '\0')
-        return true;
-    if (sscanf(filter, "%zu-%zu%c", &first, &last, &rest) == 2)
+    snprintf(text, sizeof text, "%.*s", (int)length, condition);
+    if (sscanf(text, "%zu-%zu%c", &first, &last, &rest) == 2)
         return index >= first && index <= last;
-    if (sscanf(filter, "%zu/%zu%c", &first, &last, &rest) == 2 && last > 0)
-        return index % last == first;
-    return strstr(c->name, filter) != NULL;
+    if (sscanf(text, "%zu/%zu%c", &first, &last, &rest) == 2 && last > 0)
+        return c->program % last == first;
+    return strstr(c->name, text) != NULL;
+}
+
+bool case_matches(const struct test_case *c, size_t index, const char *filter)
+{
+    for (size_t length; filter != NULL && *filter != '\0'; filter += length + (filter[length] == ' ')) {
+        length = strcspn(filter, " ");
+        if (length > 0 && !matches(c, index, filter, length))
+            return false;
+    }
+    return true;
 }

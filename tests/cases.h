@@ -2,12 +2,13 @@
 /*
  * The test cases of attention: a table that is computed, always the same, in which every value of every axis below
  * occurs, and every pair of values of any two axes that may meet. A case is a public descriptor and what a run adds to
- * it.
+ * it. To compile a program takes a thousand times as long as to run a case, so many cases share one.
  *
- *   small/NN   the first cases: tiny ones, for interpreters that are a thousand times slower than a device
- *   pair/NNN   what covers the remaining pairs
- *   wide/NN    unit-variance inputs with 4096 outputs and more, for the bounds on the whole output: long ones, and
- *              decoding, few queries over many keys
+ *   quick/small/NNN   the first cases: tiny ones, for interpreters that are a thousand times slower than a device
+ *   quick/pair/NNN    with these, every value occurs
+ *   more/pair/NNN     what covers the remaining pairs
+ *   quick/wide/NNN    unit-variance inputs with 4096 outputs and more, for the bounds on the whole output: long ones,
+ *   more/wide/NNN     and decoding, few queries over many keys
  */
 #ifndef CLATTN_TESTS_CASES_H
 #define CLATTN_TESTS_CASES_H
@@ -90,7 +91,7 @@ struct case_rows {
 };
 
 struct test_case {
-    char name[520]; /* group/number, problem string, and what that cannot say */
+    char name[520]; /* quick or more/group/number, problem string, and what that cannot say */
     const char *types;
     unsigned char axes[NUM_AXES]; /* index of each axis's value; not for wide cases */
     clattn_attention_desc desc;
@@ -105,6 +106,8 @@ struct test_case {
     enum case_place place;
     enum case_input input;
     uint64_t seed;
+    size_t program; /* cases of the same number share the programs of every variant */
+    bool quick;     /* one of those that are run where time is short: they have every value of every axis */
 };
 
 extern const char *const case_axis_names[NUM_AXES];
@@ -115,7 +118,13 @@ int case_axis_values(enum case_axis axis);
 /* Whether two values may be in one problem: no scores of ragged queries, no ALiBi without positions and so on. */
 bool case_pair_is_legal(enum case_axis a, int value_a, enum case_axis b, int value_b);
 
-/* How many cases there are; the first of them are small and pair cases, `with_axes` of them. */
+/*
+ * Cases whose values are of the same class on each axis share the programs of every variant: what differs within a
+ * class is given to kernels when they run. Classes are numbers below 16, not all of which an axis has.
+ */
+int case_program_class(enum case_axis axis, int value);
+
+/* How many cases there are; the first of them are small and pair cases, `with_axes` of them, the quick ones first. */
 size_t case_count(size_t *with_axes);
 
 /* Case `index`. False where the library cannot parse the problem string of a wide case. */
@@ -128,8 +137,9 @@ bool case_get(size_t index, struct test_case *c);
 bool case_from_problem(const char *problem, struct test_case *c);
 
 /*
- * Whether `filter`, unless NULL or "", names the case: a part of its name, a range of indices such as 12-30, or
- * one of several shares, such as 0/2 and 1/2.
+ * Whether `filter`, unless NULL or "", names the case: it meets each of the conditions in it, with a space between
+ * them. A condition is a part of the name ("quick", "small/00"), a range of indices (12-30), or one of several shares
+ * (0/2, 1/2), which are of programs: the cases of a program are all in one of them.
  */
 bool case_matches(const struct test_case *c, size_t index, const char *filter);
 

@@ -7,53 +7,100 @@
 #define NUM_CANDIDATES 24
 #define UNSET          0xff /* in a row */
 
+/* What is new counts for so much: of pairs of values there are many, and of programs there are to be few. */
+enum { NEW_PAIR = 1, NEW_CLASSES = 30, NEW_VALUE = 2000 };
+
 static int pick(uint64_t *state, int count)
 {
     return (int)(case_random(state) % (uint64_t)count);
 }
 
-/* Whether an axis may take a value beside those that are set. Every axis has one that may always. */
-static bool fits(const unsigned char *row, int axis, int value)
+static int class_of(int axis, int value)
 {
+    return case_program_class((enum case_axis)axis, value);
+}
+
+static bool is_legal(int a, int va, int b, int vb)
+{
+    return case_pair_is_legal((enum case_axis)a, va, (enum case_axis)b, vb);
+}
+
+/* Whether an axis may take a value beside those that are set, on the program of `base` unless that is NULL. */
+static bool fits(const unsigned char *row, const unsigned char *base, int axis, int value)
+{
+    if (base != NULL && class_of(axis, value) != class_of(axis, base[axis]))
+        return false;
     for (int other = 0; other < NUM_AXES; ++other)
-        if (other != axis && row[other] != UNSET &&
-            !case_pair_is_legal((enum case_axis)axis, value, (enum case_axis)other, row[other]))
+        if (other != axis && row[other] != UNSET && !is_legal(axis, value, other, row[other]))
             return false;
     return true;
 }
 
-static int new_pairs(const struct cover *cover, const unsigned char *row, int axis, unsigned char value)
+static int gain_of(const struct cover *cover, const unsigned char *row, int axis, int value)
 {
-    int gain = 0;
+    int class = class_of(axis, value);
+    int gain = cover->have[axis][value][axis][value] ? 0 : NEW_VALUE;
 
     for (int other = 0; other < NUM_AXES; ++other)
-        if (other != axis && row[other] != UNSET)
-            gain += !cover->have[axis][value][other][row[other]];
+        if (other != axis && row[other] != UNSET) {
+            gain += cover->have[axis][value][other][row[other]] ? 0 : NEW_PAIR;
+            gain += cover->built[axis][class][other][class_of(other, row[other])] ? 0 : NEW_CLASSES;
+        }
     return gain;
 }
 
-/* Sets two axes of an empty row to a pair that no case has, the first from a random axis on; false where all are had.
- */
-static bool begin_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row)
+static bool is_new(const struct cover *cover, enum cover_aim aim, int a, int va, int b, int vb)
+{
+    if (aim == COVER_VALUES)
+        return a == b && va == vb && !cover->have[a][va][a][va];
+    if (a == b || cover->have[a][va][b][vb] || !is_legal(a, va, b, vb))
+        return false;
+    return aim != COVER_PROGRAMS || !cover->built[a][class_of(a, va)][b][class_of(b, vb)];
+}
+
+/* A row that has a program on which each axis can have a value beside those of `row`; NULL where there is none. */
+static const unsigned char *find_base(const struct cover *cover, const unsigned char *limit, uint64_t *state,
+                                      const unsigned char *row)
+{
+    size_t first = (size_t)pick(state, (int)cover->count);
+
+    for (size_t n = 0; n < cover->count; ++n) {
+        const unsigned char *base = cover->rows[(first + n) % cover->count];
+        int possible = 0;
+        for (int axis = 0; axis == possible && axis < NUM_AXES; ++axis)
+            for (int value = 0; axis == possible && value < limit[axis]; ++value)
+                possible += (row[axis] == UNSET || row[axis] == value) && fits(row, base, axis, value);
+        if (possible == NUM_AXES)
+            return base;
+    }
+    return NULL;
+}
+
+/* Sets one axis or two of an empty row to what is new, looked for from a random axis on; false where nothing is. */
+static bool begin_row(const struct cover *cover, enum cover_aim aim, const unsigned char *limit, uint64_t *state,
+                      unsigned char *row, const unsigned char **base)
 {
     int first = pick(state, NUM_AXES);
 
     memset(row, UNSET, NUM_AXES);
     for (int n = 0; n < NUM_AXES; ++n)
         for (int a = (first + n) % NUM_AXES, b = 0; b < NUM_AXES; ++b)
-            for (unsigned char va = 0; b != a && va < limit[a]; ++va)
-                for (unsigned char vb = 0; vb < limit[b]; ++vb)
-                    if (!cover->have[a][va][b][vb] &&
-                        case_pair_is_legal((enum case_axis)a, va, (enum case_axis)b, vb)) {
-                        row[a] = va;
-                        row[b] = vb;
+            for (unsigned char va = 0; va < limit[a]; ++va)
+                for (unsigned char vb = 0; vb < limit[b]; ++vb) {
+                    if (!is_new(cover, aim, a, va, b, vb))
+                        continue;
+                    row[a] = va;
+                    row[b] = vb;
+                    if (aim != COVER_RUNS || (*base = find_base(cover, limit, state, row)) != NULL)
                         return true;
-                    }
+                    row[a] = row[b] = UNSET;
+                }
     return false;
 }
 
-/* Sets the axes that are not set yet, and returns the number of new pairs of the whole row. */
-static int finish_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row)
+/* Sets the axes that are not set yet, and returns what the whole row brings; -1 where an axis can have no value. */
+static int finish_row(const struct cover *cover, const unsigned char *limit, uint64_t *state, unsigned char *row,
+                      const unsigned char *base)
 {
     int order[NUM_AXES];
     int gain = 0;
@@ -66,42 +113,70 @@ static int finish_row(const struct cover *cover, const unsigned char *limit, uin
     }
     for (int n = 0; n < NUM_AXES; ++n) {
         int best = -1;
-        unsigned char first = (unsigned char)pick(state, limit[order[n]]);
-        if (row[order[n]] != UNSET)
+        int axis = order[n];
+        int first = pick(state, limit[axis]);
+        if (row[axis] != UNSET)
             continue;
-        for (int v = 0; v < limit[order[n]]; ++v) {
-            unsigned char value = (unsigned char)((first + v) % limit[order[n]]);
-            int candidate = new_pairs(cover, row, order[n], value);
-            if (candidate > best && fits(row, order[n], value)) {
+        for (int v = 0; v < limit[axis]; ++v) {
+            int value = (first + v) % limit[axis];
+            int candidate = gain_of(cover, row, axis, value);
+            if (candidate > best && fits(row, base, axis, value)) {
                 best = candidate;
-                row[order[n]] = value;
+                row[axis] = (unsigned char)value;
             }
         }
+        if (best < 0)
+            return -1;
     }
     for (int a = 0; a < NUM_AXES; ++a)
-        gain += new_pairs(cover, row, a, row[a]);
+        gain += gain_of(cover, row, a, row[a]);
     return gain;
 }
 
-void cover_add_rows(struct cover *cover, const unsigned char *limit, size_t count, uint64_t *state)
+static size_t program_of(const struct cover *cover, const unsigned char *row)
 {
-    unsigned char row[NUM_AXES];
+    for (size_t n = 0; n < cover->count; ++n) {
+        int same = 0;
+        while (same < NUM_AXES && class_of(same, row[same]) == class_of(same, cover->rows[n][same]))
+            same++;
+        if (same == NUM_AXES)
+            return cover->program[n];
+    }
+    return cover->programs;
+}
 
+static void add_row(struct cover *cover, const unsigned char *row)
+{
+    size_t program = program_of(cover, row);
+
+    for (int a = 0; a < NUM_AXES; ++a)
+        for (int b = 0; b < NUM_AXES; ++b) {
+            cover->have[a][row[a]][b][row[b]] = true;
+            cover->built[a][class_of(a, row[a])][b][class_of(b, row[b])] = true;
+        }
+    memcpy(cover->rows[cover->count], row, NUM_AXES);
+    cover->program[cover->count++] = program;
+    cover->programs += program == cover->programs;
+}
+
+void cover_add_rows(struct cover *cover, enum cover_aim aim, const unsigned char *limit, size_t count, uint64_t *state)
+{
     while (cover->count < count) {
-        unsigned char *best_row = cover->rows[cover->count];
+        unsigned char best_row[NUM_AXES];
         int best = -1;
         for (int n = 0; n < NUM_CANDIDATES; ++n) {
-            if (!begin_row(cover, limit, state, row))
+            unsigned char row[NUM_AXES];
+            const unsigned char *base = NULL;
+            if (!begin_row(cover, aim, limit, state, row, &base))
                 return;
-            int gain = finish_row(cover, limit, state, row);
+            int gain = finish_row(cover, limit, state, row, base);
             if (gain > best) {
                 best = gain;
                 memcpy(best_row, row, sizeof row);
             }
         }
-        for (int a = 0; a < NUM_AXES; ++a)
-            for (int b = 0; b < NUM_AXES; ++b)
-                cover->have[a][best_row[a]][b][best_row[b]] = true;
-        cover->count++;
+        if (best < 0)
+            return;
+        add_row(cover, best_row);
     }
 }

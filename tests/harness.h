@@ -20,6 +20,9 @@ struct harness {
 int harness_setup(void **state);
 int harness_teardown(void **state);
 
+/* Whether CLATTN_CASES asks for what is called so, "quick" or "more". Where it is not set, it asks for all. */
+bool harness_asks(const char *share);
+
 /* The buffers of a run, one for each block of the arrays. */
 struct harness_buffers {
     cl_mem mem[NUM_ARRAYS];

@@ -4,7 +4,8 @@
  * of attention.h, nothing written but outputs, the same bits twice. Ends with a line for each variant and combination
  * of types: runs, refusals, the largest share of each bound.
  *
- *   CLATTN_CASES     a part of the names of the cases to run ("small" are 30 tiny ones), or a range of their numbers
+ *   CLATTN_CASES     the cases to run, by cases.h: "quick" those of few programs, "quick small" the tiny ones of them,
+ *                    "0/8" the cases of an eighth of the programs
  *   CLATTN_VARIANT   a variant to run alone, or "auto"
  */
 #include "compare.h"
@@ -26,7 +27,7 @@ struct record {
     int runs;
     int refusals;
     double worst_share;
-    char worst[16]; /* group and number of the case with that share */
+    char worst[24]; /* group and number of the case with that share */
     double plain_share;
     double bias_share;
 };

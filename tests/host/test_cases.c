@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of cases: every value and every pair of values really occurs in the descriptors, and all of them are valid.
+/*
+ * The table of cases: every value and every pair of values really occurs in the descriptors, every value in the quick
+ * ones; all of them are valid, and those of a program need no other.
  */
 #include "cases.h"
+#include "ops/attention/registry.h"
+#include "problem/attention.h"
+#include "util/size.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,6 +38,78 @@ static void every_pair_occurs(void **state)
                         fail_msg("%s %d %s %s %d", case_axis_names[a], va,
                                  have[a][va][b][vb] ? "must not meet" : "never meets", case_axis_names[b], vb);
     print_message("%d pairs of values in %d cases, %d cases in all\n", pairs, (int)count, (int)case_count(NULL));
+}
+
+static void every_value_occurs_in_quick_cases(void **state)
+{
+    static bool have[NUM_AXES][16];
+    size_t count;
+    struct test_case c;
+    int quick = 0;
+
+    (void)state;
+    case_count(&count);
+    for (size_t n = 0; n < count; ++n) {
+        assert_true(case_get(n, &c));
+        quick += c.quick;
+        for (int a = 0; a < NUM_AXES && c.quick; ++a)
+            have[a][c.axes[a]] = true;
+    }
+    for (int a = 0; a < NUM_AXES; ++a)
+        for (int value = 0; value < case_axis_values((enum case_axis)a); ++value)
+            if (!have[a][value])
+                fail_msg("%s %d is in no quick case", case_axis_names[a], value);
+    print_message("%d quick cases of pairs\n", quick);
+}
+
+/* What any variant's build options follow from. */
+static void name_program(const struct test_case *c, struct cla_text *name)
+{
+    struct cla_problem problem;
+    clattn_error error;
+    int64_t rows = 1;
+
+    if (cla_problem_from_attention(&c->desc, &problem, &error) != CLATTN_SUCCESS)
+        fail_msg("%s: %s", c->name, error.message);
+    while (rows < cla_min(cla_packed_rows(&problem), 16))
+        rows *= 2;
+    const clattn_scores_stage stage = problem.semantics.scores_stage;
+    const struct cla_build build = cla_semantics_build(&problem, CLA_USES_ALL);
+    cla_build_options(name, &build);
+    cla_flash_options(name, &problem);
+    cla_option(name, "CLA_ROWS", rows);
+    if (stage == CLATTN_SCORES_RAW || stage == CLATTN_SCORES_SOFTCAP)
+        cla_option(name, "CLA_STAGE", (int64_t)stage);
+    assert_false(name->failed);
+}
+
+static void cases_of_a_program_need_no_other(void **state)
+{
+    static struct cla_text names[512];
+    size_t programs = 0;
+    size_t quick = 0;
+    size_t count;
+    struct test_case c;
+
+    (void)state;
+    case_count(&count);
+    for (size_t n = 0; n < count; ++n) {
+        struct cla_text name = {0};
+        assert_true(case_get(n, &c));
+        assert_true(c.program <= programs && programs < sizeof names / sizeof *names);
+        name_program(&c, &name);
+        if (c.program < programs) {
+            if (strcmp(names[c.program].data, name.data) != 0)
+                fail_msg("%s: %s, the first of its program has %s", c.name, name.data, names[c.program].data);
+            cla_text_free(&name);
+        } else {
+            names[programs++] = name;
+            quick += c.quick;
+        }
+    }
+    print_message("%d programs a variant, %d of them for quick cases\n", (int)programs, (int)quick);
+    while (programs > 0)
+        cla_text_free(&names[--programs]);
 }
 
 /* Values of an axis are told apart by what the library is given, not by their index. */
@@ -78,7 +155,7 @@ static void small_cases_have_every_storage(void **state)
             int found = 0;
             for (size_t n = 0; n < case_count(NULL); ++n) {
                 assert_true(case_get(n, &c));
-                found += strncmp(c.name, "small/", 6) == 0 && c.axes[axes[a]] == value;
+                found += strstr(c.name, "/small/") != NULL && c.axes[axes[a]] == value;
             }
             if (found < 2)
                 fail_msg("%s %d is in %d small cases", case_axis_names[axes[a]], value, found);
@@ -135,7 +212,10 @@ static void filters_select(void **state)
     assert_true(case_get(3, &c));
     assert_true(case_matches(&c, 3, NULL) && case_matches(&c, 3, "") && case_matches(&c, 3, "small/003"));
     assert_true(case_matches(&c, 3, "3-3") && case_matches(&c, 3, "0-10") && case_matches(&c, 3, "small"));
-    assert_true(case_matches(&c, 3, "1/2") && !case_matches(&c, 3, "0/2") && case_matches(&c, 3, "0/3"));
+    c.program = 5;
+    assert_true(case_matches(&c, 3, "1/2") && !case_matches(&c, 3, "0/2") && case_matches(&c, 3, "2/3"));
+    assert_true(case_matches(&c, 3, "quick 1/2") && case_matches(&c, 3, "0-10 quick small 1/2"));
+    assert_false(case_matches(&c, 3, "quick 0/2") || case_matches(&c, 3, "more 1/2"));
     assert_false(case_matches(&c, 3, "4-9") || case_matches(&c, 3, "pair") || case_matches(&c, 3, "0-2"));
 }
 
@@ -155,6 +235,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_occurs),
+        cmocka_unit_test(every_value_occurs_in_quick_cases),
+        cmocka_unit_test(cases_of_a_program_need_no_other),
         cmocka_unit_test(values_differ),
         cmocka_unit_test(small_cases_have_every_storage),
         cmocka_unit_test(ragged_cases_are_hard),
