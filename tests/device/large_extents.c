@@ -35,24 +35,24 @@ static void check(const struct harness *harness, const char *problem, int64_t st
 
 static void many_heads(void **state)
 {
-    check(*state, "b300h250g50q2k3d4:f32:lse", 97);
-    check(*state, "b1h70000g1q1k5d3:f16:lse", 97);
+    check(*state, "b300h250g50q2k3d20:f32:lse", 97);
+    check(*state, "b1h70000g1q1k5d20:f32:lse", 97);
 }
 
 static void many_batches(void **state)
 {
-    check(*state, "b70000h1q3k2d5:f32:causal:lse", 97);
+    check(*state, "b70000h1q3k2d20:f32:causal:lse", 97);
 }
 
 static void many_queries(void **state)
 {
-    check(*state, "b1h1q65537k40d16:f32:lse", 89);
+    check(*state, "b1h1q65537k40d20:f32:lse", 89);
     check(*state, "b1h1q65537k2049d8:f16:window=2000,5@-63488:lse", 997);
 }
 
 static void many_keys(void **state)
 {
-    check(*state, "b1h2q5k65537d16:f32:causal:lse", 1);
+    check(*state, "b1h2q5k65537d20:f32:causal:lse", 1);
 }
 
 int main(void)

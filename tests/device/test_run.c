@@ -57,7 +57,7 @@ static void a_run_waits_for_its_events(void **state)
         struct scene scene;
         clattn_error error;
         cl_event event = NULL;
-        open_scene(harness, &scene, "b1h2q70k90d16:f32:lse", clattn_attention_variant(n));
+        open_scene(harness, &scene, "b1h2q70k90d20:f32:lse", clattn_attention_variant(n));
         cl_event gates[2] = {harness_gate(harness), harness_gate(harness)};
         clattn_attention_args args = harness_args(scene.plan, &scene.arrays, &scene.buffers);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 2, gates, &event, &error), &error, "run");
@@ -86,7 +86,7 @@ static void an_empty_run_waits_for_its_events(void **state)
     clattn_error error;
     cl_event event = NULL;
 
-    assert_true(case_from_problem("b1h2q0k90d16:f32", &c));
+    assert_true(case_from_problem("b1h2q0k90d20:f32", &c));
     clattn_plan *plan = harness_plan(harness, &c, NULL);
     cl_event gate = harness_gate(harness);
     clattn_attention_args_init(&args, plan);
@@ -124,7 +124,7 @@ static void queues_out_of_order(void **state)
         cl_event event[RUNS];
         clattn_error error;
         for (int r = 0; r < RUNS; ++r) {
-            open_scene(harness, &scene[r], "b1h2q70k90d16:f32:causal:lse", clattn_attention_variant(n));
+            open_scene(harness, &scene[r], "b1h2q70k90d20:f32:causal:lse", clattn_attention_variant(n));
             clattn_attention_args args = harness_args(scene[0].plan, &scene[r].arrays, &scene[r].buffers);
             harness_check(clattn_attention_run(scene[0].plan, queue, &args, 0, NULL, &event[r], &error), &error, "run");
         }
@@ -148,8 +148,8 @@ static void runs_follow_one_another(void **state)
     cl_event event = NULL;
 
     for (int with_event = 0; with_event < 2; ++with_event) {
-        open_scene(harness, &first, "b1h2q33k90d16:f32", NULL);
-        open_scene(harness, &second, "b1h2q33k90d16:f32", NULL);
+        open_scene(harness, &first, "b1h2q33k90d20:f32:lse", NULL);
+        open_scene(harness, &second, "b1h2q33k90d20:f32:lse", NULL);
         clattn_attention_args args = harness_args(first.plan, &first.arrays, &first.buffers);
         harness_check(
             clattn_attention_run(first.plan, harness->queue, &args, 0, NULL, with_event ? &event : NULL, &error),
@@ -162,7 +162,7 @@ static void runs_follow_one_another(void **state)
         check_scene(harness, &first);
         harness_read(harness, &second.buffers, &second.arrays);
         memcpy(arrays_at(&second.arrays, ARRAY_QUERY), arrays_at(&first.arrays, ARRAY_OUTPUT),
-               2 * 33 * 16 * sizeof(float)); /* what the second run has read */
+               2 * 33 * 20 * sizeof(float)); /* what the second run has read */
         struct compare_result result = arrays_compare(&second.arrays, 1, false, false);
         if (!result.passed)
             fail_msg("second of two runs: %s", result.message);
@@ -182,7 +182,7 @@ static void workspaces_of_the_caller(void **state)
         struct scene scene;
         struct arrays own;
         clattn_error error;
-        open_scene(harness, &scene, "b2h2q70k90d16:f16:lse", clattn_attention_variant(n));
+        open_scene(harness, &scene, "b2h2q70k90d20:f32:lse", clattn_attention_variant(n));
         size_t size = clattn_plan_workspace_size(scene.plan);
         clattn_attention_args args = harness_args(scene.plan, &scene.arrays, &scene.buffers);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "run");
@@ -208,7 +208,7 @@ static void lengths_grow_from_run_to_run(void **state)
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
         struct scene scene;
         clattn_error error;
-        open_scene(harness, &scene, "b2h4g2q4k150d24:f32:causal@0:lse", clattn_attention_variant(n));
+        open_scene(harness, &scene, "b2h4g2q4k150d20:f32:causal@0:lse", clattn_attention_variant(n));
         for (int64_t length = 1; length <= 150; length += length < 66 ? 13 : 21) {
             struct arrays arrays;
             struct harness_buffers buffers;
@@ -235,8 +235,9 @@ static void lengths_grow_from_run_to_run(void **state)
 /* The run's offset is read with ALIGN_OFFSET only. */
 static void other_alignments_ignore_the_offset(void **state)
 {
-    static const char *const problems[] = {"b1h1q20k30d8:f32:causal@top-left", "b1h1q20k30d8:f32:causal@bottom-right",
-                                           "b1h1q20k30d8:f32:window=3,3@top-left", "b1h1q20k30d8:f32"};
+    static const char *const problems[] = {"b1h1q20k30d20:f32:causal@top-left:lse",
+                                           "b1h1q20k30d20:f32:causal@bottom-right:lse",
+                                           "b1h1q20k30d20:f32:window=3,3@top-left:lse", "b1h1q20k30d20:f32:lse"};
     const struct harness *harness = *state;
 
     for (size_t p = 0; p < sizeof problems / sizeof *problems; ++p)
@@ -302,9 +303,9 @@ static void threads_share(const struct harness *harness, const char *variant, bo
     pthread_t thread[2];
 
     for (int t = 0; t < 2; ++t) {
-        const char *problem = share_plan ? "b1h2q70k90d16:f32:lse"
-                              : t == 0   ? "b1h2q70k90d16:f32"
-                                         : "b1h2q70k90d16:f32:lse";
+        const char *problem = share_plan ? "b1h2q70k90d20:f32:lse"
+                              : t == 0   ? "b1h2q70k90d20:f32"
+                                         : "b1h2q70k90d20:f32:lse";
         open_scene(harness, &scene[t], problem, variant);
         for (int64_t i = 0; t == 1 && i < 70; ++i)
             arrays_set_row(&scene[t].arrays, ARRAY_QUERY, 0, 0, i, 0.01 * (double)i);
@@ -349,7 +350,7 @@ static void a_plan_outlives_its_context(void **state)
     clattn_error error;
     struct scene scene;
 
-    open_scene(harness, &scene, "b1h2q30k30d16:f32", NULL);
+    open_scene(harness, &scene, "b1h2q30k30d20:f32:lse", NULL);
     clattn_plan_release(scene.plan);
     harness_check(clattn_context_create(harness->cl_ctx, harness->device, NULL, &context, &error), &error, "context");
     harness_check(clattn_attention_plan_create(context, &scene.c.desc, &scene.plan, &error), &error, "plan");
@@ -368,7 +369,7 @@ static void a_run_outlives_its_plan(void **state)
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
         struct scene scene;
         clattn_error error;
-        open_scene(harness, &scene, "b1h2q70k90d16:f32", clattn_attention_variant(n));
+        open_scene(harness, &scene, "b1h2q70k90d20:f32:lse", clattn_attention_variant(n));
         cl_event gate = harness_gate(harness);
         clattn_attention_args args = harness_args(scene.plan, &scene.arrays, &scene.buffers);
         harness_check(clattn_attention_run(scene.plan, harness->queue, &args, 1, &gate, NULL, &error), &error, "run");
@@ -401,7 +402,7 @@ static void plans_explain_themselves(void **state)
         "549755813886@-549755813887:alibi@-549755813887:relative=536870911@-549755813887:softcap=1.1754944e-38:"
         "scale=1.1754944e-38:lengths:paged=1073741823x21474:ragged=q@1073741823:sinks:lse";
 
-    assert_true(case_from_problem("b1h4g2q33k65d24:f16:causal@5:lse", &c));
+    assert_true(case_from_problem("b1h4g2q33k65d20:f32:causal@5:lse", &c));
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
         const char *variant = clattn_attention_variant(n);
         clattn_plan *plan = harness_plan(harness, &c, variant);
@@ -418,7 +419,7 @@ static void plans_explain_themselves(void **state)
         assert_true(args.q_len == 33 && args.kv_len == 65 && args.offset == 5 && args.struct_size == sizeof args);
         clattn_plan_release(plan);
     }
-    assert_true(case_from_problem("b1h4g2q33k65d24:f16:scores=weights", &c));
+    assert_true(case_from_problem("b1h4g2q33k65d20:f32:lse:scores=weights", &c));
     clattn_plan *plan = harness_plan(harness, &c, "auto");
     assert_string_equal(clattn_plan_variant(plan), "unfused");
     assert_non_null(strchr(clattn_plan_describe(plan), '\n')); /* the others, with their reasons */
