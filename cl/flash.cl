@@ -10,22 +10,33 @@
  *
  * A work-group owns CLA_TILE_Q query rows of one head and walks the tiles of CLA_TILE_KV keys that some row sees. For
  * each: S = Q K^T in chunks of CLA_CHUNK dims; the row maxima, exchanged in local memory; P = e^(S - max), written to
- * local memory; O = O * e^(old max - max) + P V in pieces of 4 CLA_WIDTH columns. A work-item owns 4 rows x 4 keys of S
+ * local memory; O = O * e^(old max - max) + P V in pieces of 4 CLA_WIDTH columns. A maximum is followed only where it has grown
+ * by more than 2^8: many small steps, each of them rounded, would add up. A work-item owns 4 rows x 4 keys of S
  * and 4 rows x 4 columns of every piece of O, in registers (block.cl). Row sums stay split over the CLA_WIDTH work-items
  * of a row until the end. Work-groups are numbered with the query tiles innermost, the last tile first: under causality
  * it is the heaviest.
  *
  *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
  *   CLA_LSE                       1: write lse
+ *   CLA_HELD                      chunks of keys after which sums are held (types.cl); 0: there are no more
  *
  * Local memory: 4 (CLA_TILE_KV CLA_TILE_Q + (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK) bytes.
  */
-#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_LSE)
+#if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_LSE) || !defined(CLA_HELD)
 #error "flash.cl: a parameter is not defined"
 #endif
 
 #define LOG2E  1.44269504088896340736f
 #define PIECES ((CLA_VALUE_DIM + CLA_TILE_KV - 1) / CLA_TILE_KV)
+
+/* By how much a maximum may lag behind: 8 in powers of two. */
+#define LAG 5.5f
+
+/* Tiles after which sums are held. */
+#define HELD_TILES (CLA_HELD * CLA_CHUNK / CLA_TILE_KV)
+
+/* Head dims that are summed in order: errors grow with their number. */
+#define RUN 64
 
 /* Sums that fit the registers are kept there, which takes constants for `piece`. */
 #if PIECES == 1
@@ -137,6 +148,11 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     float4 largest = (float4)(-FLT_MAX);
     float4 sum = (float4)(0.0f);
 #endif
+#if CLA_HELD
+    volatile float4 held[4 * PIECES + 1]; /* the last of them: of `sum` */
+    int tiles = 0;
+#endif
+    __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
 
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
         const int cut = classify(&batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL;
@@ -148,8 +164,17 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
             stage_query(rows, query, query_view, &batch, h, i0, batch.q_len, d0, CLA_HEAD_DIM, item, CLA_PLACES);
             stage_key(columns, key, key_view, &batch, g, j0, some.y, d0, CLA_HEAD_DIM, item, CLA_PLACES);
             barrier(CLK_LOCAL_MEM_FENCE);
-#if CLA_HEAD_DIM <= 128 /* one sum in order, whose error grows with its length, saves the registers of another */
+#if CLA_HEAD_DIM <= 2 * RUN /* sums in order save the registers of others; those of the first run wait in local memory */
             block_add(&s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
+#if CLA_HEAD_DIM > RUN
+            if (d0 + CLA_CHUNK == RUN) {
+                to[0] = s.c0;
+                to[CLA_HEIGHT] = s.c1;
+                to[2 * CLA_HEIGHT] = s.c2;
+                to[3 * CLA_HEIGHT] = s.c3;
+                block_clear(&s);
+            }
+#endif
 #else
             block_product(&s, rows, columns, min(CLA_CHUNK, CLA_HEAD_DIM - d0), x, y);
 #endif
@@ -165,12 +190,19 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         barrier(CLK_LOCAL_MEM_FENCE);
         atomic_or(&seen[x >> 3], ((pairs | pairs >> 4 | pairs >> 8 | pairs >> 12) & 0xf) << 4 * (x & 7));
 #endif
+#if CLA_HEAD_DIM > RUN && CLA_HEAD_DIM <= 2 * RUN
+        s.c0 += to[0];
+        s.c1 += to[CLA_HEIGHT];
+        s.c2 += to[2 * CLA_HEIGHT];
+        s.c3 += to[3 * CLA_HEIGHT];
+#endif
         s.c0 = finish_scores(s.c0, pairs, &batch, h, i, j, CLA_SEMANTICS);
         s.c1 = finish_scores(s.c1, pairs >> 1, &batch, h, i, j + 1, CLA_SEMANTICS);
         s.c2 = finish_scores(s.c2, pairs >> 2, &batch, h, i, j + 2, CLA_SEMANTICS);
         s.c3 = finish_scores(s.c3, pairs >> 3, &batch, h, i, j + 3, CLA_SEMANTICS);
         float4 tile_max = fmax(largest, fmax(fmax(s.c0, s.c1), fmax(s.c2, s.c3)));
         tile_max = across_row_max(tile_max, scratch, x, y);
+        tile_max = tile_max > largest + LAG ? tile_max : largest;
 
         const float4 fade = exp2((largest - tile_max) * LOG2E);
         largest = tile_max;
@@ -179,13 +211,18 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         s.c2 = exp2((s.c2 - largest) * LOG2E);
         s.c3 = exp2((s.c3 - largest) * LOG2E);
         sum = sum * fade + ((s.c0 + s.c1) + (s.c2 + s.c3));
-        __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
         to[0] = s.c0;
         to[CLA_HEIGHT] = s.c1;
         to[2 * CLA_HEIGHT] = s.c2;
         to[3 * CLA_HEIGHT] = s.c3;
 
         EACH_PIECE(block_scale(&out[piece], fade);)
+#if CLA_HELD
+        if (tiles >= HELD_TILES && (fade.x != 1.0f || fade.y != 1.0f || fade.z != 1.0f || fade.w != 1.0f)) {
+            EACH_PIECE(held_scale(held + 4 * piece, fade);)
+            held[4 * PIECES] *= fade;
+        }
+#endif
 #pragma unroll 1
         for (int k0 = 0; k0 < CLA_TILE_KV; k0 += CLA_CHUNK) {
             uint seen_keys = 0xffffffffu;
@@ -200,8 +237,20 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
                 barrier(CLK_LOCAL_MEM_FENCE);
             )
         }
+#if CLA_HELD
+        if (++tiles % HELD_TILES == 0) {
+            EACH_PIECE(hold_block(held + 4 * piece, &out[piece], tiles > HELD_TILES);)
+            hold_rows(held + 4 * PIECES, &sum, tiles > HELD_TILES);
+        }
+#endif
     }
 
+#if CLA_HELD
+    if (tiles >= HELD_TILES) {
+        EACH_PIECE(block_add_held(&out[piece], held + 4 * piece);)
+        sum += held[4 * PIECES];
+    }
+#endif
     sum = across_row_sum(sum, scratch, x, y);
     const float4 inverse = sum == 0.0f ? (float4)(0.0f) : 1.0f / sum;
     EACH_PIECE(block_scale(&out[piece], inverse);)

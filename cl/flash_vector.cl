@@ -13,7 +13,8 @@
  *
  *   turned_query [CLA_HEAD_DIM][CLA_VECTORS]   queries, times the scale
  *   weights      [CLA_TILE_KV][CLA_VECTORS]    scores of a tile of keys, then e^(score - largest)
- *   out          [CLA_VALUE_DIM][CLA_VECTORS]  the sums so far
+ *   out          [SUMS][CLA_VECTORS]           the sums so far: of the values' columns, then of the weights
+ *   held         [SUMS][CLA_VECTORS]           what `out` is added to every HELD_TILES tiles, with what that loses left in it
  *
  * For each tile of keys that some row sees: scores in blocks of CLA_BLOCK keys x CLA_VECTORS, the dims innermost; then the
  * weights; then out in blocks of CLA_BLOCK dims x CLA_VECTORS, the keys innermost. A block's sums stay in registers. `out`
@@ -31,7 +32,7 @@
  *   CLA_KEYS                      keys a tile, a multiple of CLA_BLOCK and of CLA_LANES, at most 64
  *   CLA_LSE                       1: write lse
  *
- * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) bytes and, for an additive mask,
+ * Local memory: none. Private memory: 4 ROWS (CLA_HEAD_DIM + 2 SUMS + CLA_KEYS) bytes and, for an additive mask,
  * 4 ROWS CLA_KEYS, for copied keys and values 4 (CLA_BLOCK CLA_HEAD_DIM + CLA_KEYS COLUMNS).
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_KEYS) || !defined(CLA_LSE)
@@ -48,6 +49,10 @@
 
 /* Head dims that are summed in order; the sums of such runs are then added, since errors grow with the length of a run. */
 #define RUN 64
+
+/* Sums of a row, and the tiles after which they are held. */
+#define SUMS       (CLA_VALUE_DIM + 1)
+#define HELD_TILES 32
 
 /* Powers of two by which a maximum may lag behind. */
 #define LAG    8.0f
@@ -104,9 +109,9 @@ APART static void raise(vec_t *most, const vec_t *scores, int count)
 
 /*
  * Where `most` exceeds `largest` by more than LAG, in any lane, it becomes the largest, and what has been summed so far fades
- * accordingly.
+ * accordingly; `held` has sums if `holds`.
  */
-APART static void follow(vec_t *largest, const vec_t *most, vec_t *sum, vec_t *out)
+APART static void follow(vec_t *largest, const vec_t *most, vec_t *out, vec_t *held, int holds)
 {
     ivec_t grown = (ivec_t)(0);
     for (int v = 0; v < CLA_VECTORS; v++)
@@ -117,12 +122,16 @@ APART static void follow(vec_t *largest, const vec_t *most, vec_t *sum, vec_t *o
     for (int v = 0; v < CLA_VECTORS; v++) {
         fade[v] = vec_exp2((largest[v] - most[v]) * (BASE_2 ? 1.0f : LOG2E));
         largest[v] = most[v];
-        sum[v] *= fade[v];
     }
-    for (int d = 0; d < CLA_VALUE_DIM; d++) {
+    for (int d = 0; d < SUMS; d++) {
 #pragma unroll
         for (int v = 0; v < CLA_VECTORS; v++)
             out[d * CLA_VECTORS + v] *= fade[v];
+    }
+    for (int d = 0; d < SUMS && holds; d++) {
+#pragma unroll
+        for (int v = 0; v < CLA_VECTORS; v++)
+            held[d * CLA_VECTORS + v] *= fade[v];
     }
 }
 
@@ -158,9 +167,11 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
 {
     vec_t turned_query[WHOLE_VECTORS(CLA_HEAD_DIM) * CLA_VECTORS];
     vec_t weights[CLA_KEYS * CLA_VECTORS];
-    vec_t out[CLA_VALUE_DIM * CLA_VECTORS];
+    vec_t out[SUMS * CLA_VECTORS];
+    vec_t held[SUMS * CLA_VECTORS];
+    vec_t *const sum = out + CLA_VALUE_DIM * CLA_VECTORS;
     vec_t largest[CLA_VECTORS];
-    vec_t sum[CLA_VECTORS];
+    int tiles = 0;
     struct rows rows;
     uint kept[2 * ROWS];
     vec_t added[CLA_MASK == 2 ? CLA_KEYS * CLA_VECTORS : 1];
@@ -193,12 +204,10 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     for (int r = 0; r < ROWS; r++)
         at[r] = query_row(query_view, &batch, h, rows.query[r]);
     turn_rows(turned_query, query, at, CLA_HEAD_DIM, scale * UNIT);
-    for (int n = 0; n < CLA_VALUE_DIM * CLA_VECTORS; n++)
+    for (int n = 0; n < SUMS * CLA_VECTORS; n++)
         out[n] = (vec_t)(0.0f);
-    for (int v = 0; v < CLA_VECTORS; v++) {
+    for (int v = 0; v < CLA_VECTORS; v++)
         largest[v] = (vec_t)(NO_SCORE);
-        sum[v] = (vec_t)(0.0f);
-    }
 #if CLA_SINKS
     const float logit = sink(h, CLA_SEMANTICS);
     for (int v = 0; v < CLA_VECTORS && logit > -FLT_MAX; v++) {
@@ -249,7 +258,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             cut_scores(weights, kept, count);
         if (!final)
             raise(most, weights, count);
-        follow(largest, most, sum, out);
+        follow(largest, most, out, held, tiles >= HELD_TILES);
         __global const value_t *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
         weigh(weights, count, largest, sum, values, value_view.w);
 #if COPY_VALUES
@@ -272,7 +281,11 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
                 add_values(out, run_weights, values + k * value_view.w, value_view.w, run, CLA_VALUE_DIM);
 #endif
         }
+        if (++tiles % HELD_TILES == 0)
+            hold_sums(held, out, SUMS * CLA_VECTORS, tiles > HELD_TILES);
     }
+    for (int n = 0; n < SUMS * CLA_VECTORS && tiles >= HELD_TILES; n++)
+        out[n] += held[n];
 
     for (int v = 0; v < CLA_VECTORS; v++) {
         const vec_t inverse = sum[v] == 0.0f ? (vec_t)(0.0f) : 1.0f / sum[v];

@@ -11,11 +11,12 @@
  * the batches.
  *
  *   CLA_ADD_BIAS   1: add the bias
+ *   CLA_HELD       chunks after which sums are held (types.cl); 0: there are no more
  *
  * Local memory: 4 (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK bytes.
  */
-#if !defined(CLA_ADD_BIAS)
-#error "linear.cl: CLA_ADD_BIAS is not defined"
+#if !defined(CLA_ADD_BIAS) || !defined(CLA_HELD)
+#error "linear.cl: a parameter is not defined"
 #endif
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
@@ -43,13 +44,24 @@ linear(__global const query_t *input, long4 input_view, __global const key_t *we
 
     struct block sum;
     block_clear(&sum);
+#if CLA_HELD
+    volatile float4 held[4];
+#endif
     for (int k0 = 0; k0 < depth; k0 += CLA_CHUNK) {
+#if CLA_HELD
+        if (k0 > 0 && k0 % (CLA_HELD * CLA_CHUNK) == 0)
+            hold_block(held, &sum, k0 > CLA_HELD * CLA_CHUNK);
+#endif
         stage_query(rows, input, input_view, &batch, 0, i0, length, k0, in_features, item, length, out_features);
         stage_key(columns, weight, weight_view, &one, 0, n0, out_features, k0, in_features, item, length, out_features);
         barrier(CLK_LOCAL_MEM_FENCE);
         block_product(&sum, rows, columns, min(CLA_CHUNK, in_features - k0), x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#if CLA_HELD
+    if (depth > CLA_HELD * CLA_CHUNK)
+        block_add_held(&sum, held);
+#endif
 
 #pragma unroll
     for (int r = 0; r < 4; r++) {

@@ -13,6 +13,7 @@
  *
  *   turned [CLA_DEPTH][CLA_VECTORS]             a chunk of the elements of a tile's rows, turned
  *   sums   [tiles][features][CLA_VECTORS]       the sums so far
+ *   held   [tiles][features][CLA_VECTORS]       what they are added to every HELD_CHUNKS chunks, with what that loses left
  *   wide   [features][CLA_DEPTH]                weights in f16 or bf16, widened
  *
  * For each chunk of CLA_DEPTH elements: for each tile: the rows turned; then sums in blocks of CLA_BLOCK features x
@@ -29,7 +30,7 @@
  *   CLA_ADD_BIAS                 1: add the bias
  *
  * Local memory: none. Private memory: 4 ROWS (CLA_DEPTH + CLA_TILES CLA_FEATURES) bytes and, for weights in f16 and
- * bf16, 4 CLA_FEATURES CLA_DEPTH.
+ * bf16, 4 CLA_FEATURES CLA_DEPTH; for rows of more than HELD_CHUNKS chunks, 4 ROWS CLA_TILES CLA_FEATURES more.
  */
 #if !defined(CLA_DEPTH) || !defined(CLA_FEATURES) || !defined(CLA_TILES) || !defined(CLA_ADD_BIAS)
 #error "linear_vector.cl: a parameter is not defined"
@@ -39,7 +40,11 @@
 #define FEW_ROWS (CLA_LANES / 4)
 
 /* Vectors that are summed in order there. */
-#define RUN 256
+#define RUN 128
+
+/* Chunks after which sums are held. */
+#define HELD_CHUNKS 32
+#define HELD_DEPTH  (HELD_CHUNKS * CLA_DEPTH)
 
 #if COPY_KEYS
 /* wide[count][CLA_DEPTH]: `depth` elements of as many features, which lie `stride` apart. */
@@ -98,6 +103,7 @@ APART static void few_rows(__global const query_t *input, long4 input_view, __gl
             __global const key_t *feature[4];
             __global const query_t *row[FEW_ROWS];
             vec_t total[CLA_LANES];
+            vec_t sum[CLA_LANES];
 #pragma unroll
             for (int c = 0; c < 4; c++)
                 feature[c] = weight + view_row(weight_view, 0, 0, n0 + min(n + c, count - 1));
@@ -106,22 +112,23 @@ APART static void few_rows(__global const query_t *input, long4 input_view, __gl
                 row[r] = input + view_row(input_view, b, 0, i0 + min(r0 + r, rows - 1));
 #pragma unroll
             for (int s = 0; s < CLA_LANES; s++)
-                total[s] = (vec_t)(0.0f);
+                total[s] = sum[s] = (vec_t)(0.0f);
             for (int k0 = 0; k0 < in_features; k0 += RUN * CLA_LANES) {
-                vec_t sum[CLA_LANES];
+                if (k0 > 0) {
 #pragma unroll
-                for (int s = 0; s < CLA_LANES; s++)
-                    sum[s] = (vec_t)(0.0f);
+                    for (int s = 0; s < CLA_LANES; s++)
+                        hold_vec(&total[s], &sum[s]);
+                }
                 const int k1 = min(k0 + RUN * CLA_LANES, in_features);
                 int k = k0;
                 for (; k + CLA_LANES <= k1; k += CLA_LANES)
                     add_elements(sum, feature, row, k, CLA_LANES);
                 if (k < k1)
                     add_elements(sum, feature, row, k, k1 - k);
-#pragma unroll
-                for (int s = 0; s < CLA_LANES; s++)
-                    total[s] += sum[s];
             }
+#pragma unroll
+            for (int s = 0; s < CLA_LANES; s++)
+                total[s] += sum[s];
             turn_square(total);
             vec_t all = total[0];
 #pragma unroll
@@ -143,6 +150,7 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
 {
     vec_t turned[CLA_DEPTH * CLA_VECTORS];
     vec_t sums[CLA_TILES * CLA_FEATURES * CLA_VECTORS];
+    vec_t held[CLA_TILES * CLA_FEATURES * CLA_VECTORS];
 #if COPY_KEYS
     float wide[CLA_FEATURES * CLA_DEPTH];
 #endif
@@ -175,14 +183,18 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
         const long stride = weight_view.w;
 #endif
         for (int i = 0; i < many; i += ROWS) {
+            const int first = i / ROWS * features * CLA_VECTORS;
+            if (k0 > 0 && k0 % HELD_DEPTH == 0)
+                hold_sums(held + first, sums + first, count * CLA_VECTORS, k0 > HELD_DEPTH);
             rows_at(at, input_view, b, i0 + i, min(ROWS, many - i), k0);
             turn_rows(turned, input, at, depth, 1.0f);
-            dot_keys(sums + i / ROWS * features * CLA_VECTORS, turned, weights, stride, depth, count, k0 > 0,
-                     NULL);
+            dot_keys(sums + first, turned, weights, stride, depth, count, k0 > 0, NULL);
         }
     }
     for (int i = 0; i < many; i += ROWS) {
         vec_t *tile_sums = sums + i / ROWS * features * CLA_VECTORS;
+        for (int n = 0; n < count * CLA_VECTORS && in_features > HELD_DEPTH; n++)
+            tile_sums[n] += held[i / ROWS * features * CLA_VECTORS + n];
         for (int n = 0; n < count; n++) {
             for (int v = 0; v < CLA_VECTORS; v++)
                 tile_sums[n * CLA_VECTORS + v] += bias_of(bias, bias_view, n0 + n);

@@ -4,8 +4,9 @@
  *
  *   O[b,h,i] = sum over k of w_k O_k[b,h,i] / sum over k of w_k   L = m + ln sum over k of w_k   w_k = s_k e^(m_k - m)
  *
- * (m_k, s_k) being the state of the row in part k: its largest logit and the sum of e^(logit - m_k), or its log-sum-exp
- * and 1. m is the largest m_k. A part with s_k = 0, or whose log-sum-exp is -inf, is left out: its output is not read.
+ * (m_k, s_k) being the state of the row in part k: a logit not far below its largest and the sum of e^(logit - m_k), or
+ * its log-sum-exp and 1. m is the largest m_k. A part with s_k = 0, or whose log-sum-exp is -inf, is left out: its
+ * output is not read.
  * One whose log-sum-exp is +inf has all the weight; several such make the output NaN.
  *
  *   parts [parts, b * heads + h, q_len, value_dim]   states [parts, b * heads + h, q_len, 1 or 2] f32
@@ -29,7 +30,7 @@
 
 #define LOG2E 1.44269504088896340736f
 
-/* Parts that are summed on their own: one sum of all would gather an error that grows with their number. */
+/* Parts after which sums are held: one sum of all would gather an error that grows with their number. */
 #define RUN 64
 
 #define part_t CLA_JOIN(CLA_STORE_, CLA_PART_TYPE)
@@ -63,14 +64,15 @@ static inline float2 join_states(__global const float *states, long stride, int 
         largest = state.y == 0.0f ? largest : fmax(largest, state.x);
     }
     float sum = 0.0f;
+    float run = 0.0f;
     for (int k0 = 0; k0 < parts; k0 += RUN) {
         const int end = min(parts, k0 + RUN);
-        float run = 0.0f;
+        if (k0 > 0)
+            hold(&sum, &run);
         for (int k = k0; k < end; k++)
             run += weight_of(load_state(states + k * stride), largest);
-        sum += run;
     }
-    return (float2)(largest, sum);
+    return (float2)(largest, sum + run);
 }
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
@@ -109,15 +111,17 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
 
     for (int c0 = item * CLA_LANES; c0 < vectors_end; c0 += CLA_VECTORS * step) {
         vec_t total[CLA_VECTORS];
+        vec_t run[CLA_VECTORS];
 #pragma unroll
         for (int n = 0; n < CLA_VECTORS; n++)
-            total[n] = (vec_t)(0.0f);
+            total[n] = run[n] = (vec_t)(0.0f);
         for (int k0 = 0; k0 < parts; k0 += RUN) {
             const int end = min(parts, k0 + RUN);
-            vec_t run[CLA_VECTORS];
+            if (k0 > 0) {
 #pragma unroll
-            for (int n = 0; n < CLA_VECTORS; n++)
-                run[n] = (vec_t)(0.0f);
+                for (int n = 0; n < CLA_VECTORS; n++)
+                    hold_vec(&total[n], &run[n]);
+            }
             for (int k = k0; k < end; k++) {
                 const float2 state = load_state(state_of + k * states_view.y);
                 if (state.y == 0.0f)
@@ -129,31 +133,29 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
                         run[n] += weight * load_parts(from + k * parts_view.y + c0 + n * step);
                 }
             }
-#pragma unroll
-            for (int n = 0; n < CLA_VECTORS; n++)
-                total[n] += run[n];
         }
 #pragma unroll
         for (int n = 0; n < CLA_VECTORS; n++) {
             float lane[CLA_LANES];
-            vec_store(total[n] * inverse, lane);
+            vec_store((total[n] + run[n]) * inverse, lane);
             for (int c = 0; c < CLA_LANES && c0 + n * step < vectors_end; c++)
                 store_output(output, to + c0 + n * step + c, lane[c]);
         }
     }
     for (int c = vectors_end + item; c < columns; c += CLA_GROUP_SIZE) {
         float total = 0.0f;
+        float run = 0.0f;
         for (int k0 = 0; k0 < parts; k0 += RUN) {
             const int end = min(parts, k0 + RUN);
-            float run = 0.0f;
+            if (k0 > 0)
+                hold(&total, &run);
             for (int k = k0; k < end; k++) {
                 const float2 state = load_state(state_of + k * states_view.y);
                 if (state.y != 0.0f)
                     run += weight_of(state, all.x) * load_part(from, k * parts_view.y + c);
             }
-            total += run;
         }
-        store_output(output, to + c, total * inverse);
+        store_output(output, to + c, (total + run) * inverse);
     }
 #if CLA_LSE
     if (item == 0 && exists)

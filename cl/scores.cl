@@ -8,11 +8,12 @@
  * Work-groups are numbered with the key tiles innermost, then the query tiles of the slice, then the heads.
  *
  *   CLA_STAGE   1 raw   2 softcap   3 masked: -inf where excluded; tiles that nobody sees are not computed
+ *   CLA_HELD    chunks after which sums are held (types.cl); 0: there are no more
  *
  * Local memory: 4 (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK bytes.
  */
-#if !defined(CLA_STAGE)
-#error "scores.cl: CLA_STAGE is not defined"
+#if !defined(CLA_STAGE) || !defined(CLA_HELD)
+#error "scores.cl: a parameter is not defined"
 #endif
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
@@ -53,13 +54,24 @@ scores(__global const query_t *query, long4 query_view, __global const key_t *ke
     block_clear(&sum);
     /* A product, as PoCL 7.1 dies compiling what branches here. The same for the whole group. */
     const int dims = needed * head_dim;
+#if CLA_HELD
+    volatile float4 held[4];
+#endif
     for (int d0 = 0; d0 < dims; d0 += CLA_CHUNK) {
+#if CLA_HELD
+        if (d0 > 0 && d0 % (CLA_HELD * CLA_CHUNK) == 0)
+            hold_block(held, &sum, d0 > CLA_HELD * CLA_CHUNK);
+#endif
         stage_query(rows, query, query_view, &batch, h, i0, row_end, d0, head_dim, item, CLA_PLACES);
         stage_key(columns, key, key_view, &batch, g, j0, keys_end, d0, head_dim, item, CLA_PLACES);
         barrier(CLK_LOCAL_MEM_FENCE);
         block_product(&sum, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#if CLA_HELD
+    if (dims > CLA_HELD * CLA_CHUNK)
+        block_add_held(&sum, held);
+#endif
 
 #pragma unroll
     for (int r = 0; r < 4; r++) {

@@ -21,7 +21,7 @@
 
 #define LOG2E 1.44269504088896340736f
 
-/* Vectors that are summed on their own: one sum of all would gather an error that grows with kv_len. */
+/* Vectors after which a sum is held: one sum of all would gather an error that grows with kv_len. */
 #define PART 64
 
 /* Merges one number a work-item by the maximum or by the sum; every work-item gets the result. */
@@ -88,17 +88,17 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
     largest = across_group_max(largest, scratch, item);
 
     vec_t lane_sum = (vec_t)(0.0f);
+    vec_t part = (vec_t)(0.0f);
     for (int j = item * CLA_LANES; j < vectors_end;) {
         const int part_end = min(vectors_end, j + PART * vectors_step);
-        vec_t part = (vec_t)(0.0f);
         for (; j < part_end; j += vectors_step) {
             const vec_t p = vec_exp2((vec_load(from + j) - largest) * LOG2E);
             part += p;
             vec_store(p, to + j);
         }
-        lane_sum += part;
+        hold_vec(&lane_sum, &part);
     }
-    vec_store(lane_sum, lane);
+    vec_store(lane_sum + part, lane);
     float sum = 0.0f;
     for (int n = 0; n < CLA_LANES; n++)
         sum += lane[n];

@@ -15,7 +15,8 @@
  *   1. Scores. CLA_SHARERS neighbours share a key, each taking 16 bytes of its row at a time; the ROW_GROUPS of the same key
  *      lie next to each other too, and read the same. Their shares of the products go to local memory.
  *   2. KEY_SLOTS work-items a row add up the shares, mask, and leave their largest score in local memory.
- *   3. The same find the row's maximum and leave e^(score - maximum), and by how much earlier sums fade.
+ *   3. The same find the row's maximum and leave e^(score - maximum), and by how much earlier sums fade. They follow a
+ *      maximum only where it has grown by more than 2^8: many small steps, each of them rounded, would add up.
  *   4. Sums of values. A work-item owns 16 bytes of the columns, or several times that; where the columns leave
  *      work-items over, KEY_GROUPS of them take every KEY_GROUPS-th key, and their sums are added at the end.
  *
@@ -26,16 +27,17 @@
  *   CLA_ROWS                      a power of two
  *   CLA_SHARERS                   work-items that share a key: a power of two, ITEM_ROWS or more
  *   CLA_LSE                       1: write lse
+ *   CLA_HELD                      tiles after which sums are held (types.cl); 0: there are no more
  *   CLA_SPLIT                     1: keys are split over work-groups, split_keys each, numbered innermost; each group writes
- *                                 its own output as part [part, b, q_heads, q_len, ..] in f32 and, in place of lse, the
- *                                 row's largest score and sum of e^(score - largest), which merge.cl makes one. The first
- *                                 has the sink.
+ *                                 its own output as part [part, b, q_heads, q_len, ..] in f32 and, in place of lse, a
+ *                                 score not far below the row's largest and the sum of e^(score - that), which merge.cl
+ *                                 makes one. The first has the sink.
  *
  * Local memory, in bytes: 16 (CLA_ROWS QUERY_QUADS + CLA_GROUP_SIZE ITEM_ROWS + (ROW_GROUPS - 1) (QUERY_PAD + SHARE_PAD / 4)) +
  * 4 CLA_ROWS (KEYS + KEY_SLOTS + 1) + 8 KEYS.
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_GROUP_SIZE) || !defined(CLA_ROWS) ||             \
-    !defined(CLA_SHARERS) || !defined(CLA_LSE) || !defined(CLA_SPLIT)
+    !defined(CLA_SHARERS) || !defined(CLA_LSE) || !defined(CLA_SPLIT) || !defined(CLA_HELD)
 #error "split_kv.cl: a parameter is not defined"
 #endif
 
@@ -80,6 +82,12 @@
 #define OWNERS      (VALUE_PIECES * ROW_GROUPS)
 #define KEY_GROUPS  (OWNERS < CLA_GROUP_SIZE ? CLA_GROUP_SIZE / OWNERS : 1)
 #define ITEM_PIECES CEIL_DIV(OWNERS, CLA_GROUP_SIZE)
+
+/* By how much a maximum may lag behind: 8 in powers of two. */
+#define LAG 5.5f
+
+/* Steps whose head dims are summed in order: errors grow with their number. */
+#define RUN_STEPS (64 / KEY_PIECE)
 
 /*
  * What a work-item has in flight: steps of ITEM_KEYS loads, and loads of values. Four rows have so many sums that a second step
@@ -244,6 +252,15 @@ INLINED static void share_scores(__local float *shares, __local const float4 *qu
     EACH(ITEM_ROWS, r, EACH(ITEM_KEYS, n, sum[r][n] = 0.0f;))
 #pragma unroll 1
     for (int step0 = 0; step0 < STEPS; step0 += STEPS_IN_FLIGHT) {
+#if STEPS > RUN_STEPS
+        if (step0 > 0 && step0 % RUN_STEPS == 0) {
+            EACH(ITEM_ROWS, r, EACH(ITEM_KEYS, n,
+                __local float *share = shares + (r * KEYS + n * KEY_SLOTS) * CLA_SHARERS;
+                *share = step0 > RUN_STEPS ? *share + sum[r][n] : sum[r][n];
+                sum[r][n] = 0.0f;
+            ))
+        }
+#endif
         uint4 pieces[STEPS_IN_FLIGHT][ITEM_KEYS];
         if (wide)
             fetch_keys(pieces, key, at, step0, sharer, 1);
@@ -263,7 +280,11 @@ INLINED static void share_scores(__local float *shares, __local const float4 *qu
             }
         )
     }
+#if STEPS > RUN_STEPS
+    EACH(ITEM_ROWS, r, EACH(ITEM_KEYS, n, shares[(r * KEYS + n * KEY_SLOTS) * CLA_SHARERS] += sum[r][n];))
+#else
     EACH(ITEM_ROWS, r, EACH(ITEM_KEYS, n, shares[(r * KEYS + n * KEY_SLOTS) * CLA_SHARERS] = sum[r][n];))
+#endif
 }
 
 /* out += weights x values for every KEY_GROUPS-th of `count` keys from `first` on. `cut`: some may be seen by no row. */
@@ -309,6 +330,17 @@ static inline void store_row(__global result_t *output, long at, int column, con
         }
     }
 }
+
+#define HELD(piece, r, quad) (((piece) * ITEM_ROWS + (r)) * VALUE_QUADS + (quad))
+#if CLA_HELD
+#define FADE_HELD(piece)                                                                                               \
+    EACH(ITEM_ROWS, r,                                                                                                 \
+        if (tiles >= CLA_HELD && fades[out_row + r] != 1.0f)                                                         \
+            EACH(VALUE_QUADS, quad, held[HELD(piece, r, quad)] *= fades[out_row + r];)                                 \
+    )
+#else
+#define FADE_HELD(piece)
+#endif
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP_SIZE, 1, 1))) void
 split_kv(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
@@ -397,6 +429,10 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
     /* The least finite number stands for "no score yet": -inf would make -inf - -inf of a row without keys. */
     float largest = -FLT_MAX;
     float sum = 0.0f;
+#if CLA_HELD
+    volatile float4 held[ITEM_PIECES * ITEM_ROWS * VALUE_QUADS];
+    volatile float held_sum = 0.0f;
+#endif
 #if CLA_SINKS
     if (exists)
         largest = sink(h, CLA_SEMANTICS);
@@ -411,6 +447,7 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
 
     for (int j0 = some.x; j0 < some.y; j0 += KEYS) {
         const int count = min(KEYS, some.y - j0);
+        const int tiles = (j0 - some.x) / KEYS;
         const int cut = count < KEYS || classify(&batch, j0, j0 + count, some, all, CLA_PLACES) != CLA_FULL;
 
         long key_rows[ITEM_KEYS];
@@ -442,11 +479,15 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
         if (row < CLA_ROWS) {
             for (int other = 0; other < KEY_SLOTS; other++)
                 tile_max = fmax(tile_max, row_scratch[row * KEY_SLOTS + other]);
+            tile_max = tile_max > largest + LAG ? tile_max : largest;
             const float fade = exp2((largest - tile_max) * LOG2E);
             if (lane == 0)
                 fades[row] = fade;
             largest = tile_max;
             sum *= fade;
+#if CLA_HELD
+            held_sum *= fade;
+#endif
             EACH(ITEM_KEYS, n,
                 const float p = scores[n] == -INFINITY ? -0.0f : exp2((scores[n] - largest) * LOG2E);
                 sum += p;
@@ -458,11 +499,29 @@ split_kv(__global const query_t *query, long4 query_view, __global const key_t *
         EACH_PIECE(
             const int column = ((int)owned.x + piece * (CLA_GROUP_SIZE / ROW_GROUPS)) * VALUE_PIECE;
             EACH(ITEM_ROWS, r, EACH(VALUE_QUADS, quad, out[piece][r][quad] *= fades[out_row + r];))
+            FADE_HELD(piece)
             if (column < CLA_VALUE_DIM && (int)key_group.x < KEY_GROUPS)
                 sum_values(out[piece], weights + out_row, value, value_rows, (int)key_group.x, count, column, cut,
                            wide_values);
         )
+#if CLA_HELD
+        if ((tiles + 1) % CLA_HELD == 0) {
+            float all = held_sum;
+            hold(&all, &sum);
+            held_sum = all;
+            EACH_PIECE(EACH(ITEM_ROWS, r, EACH(VALUE_QUADS, quad,
+                float4 rest = out[piece][r][quad]; /* where its address is taken, ocloc moves `out` to memory */
+                hold_rows(&held[HELD(piece, r, quad)], &rest, tiles >= CLA_HELD);
+                out[piece][r][quad] = rest;
+            )))
+        }
+#endif
     }
+#if CLA_HELD
+    sum += held_sum;
+    if (some.y - some.x > (CLA_HELD - 1) * KEYS)
+        EACH_PIECE(EACH(ITEM_ROWS, r, EACH(VALUE_QUADS, quad, out[piece][r][quad] += held[HELD(piece, r, quad)];)))
+#endif
 
     if (row < CLA_ROWS)
         row_scratch[row * KEY_SLOTS + lane] = sum;

@@ -16,11 +16,13 @@
  *   weights   [CLA_KEYS][CLA_ROWS]        scores of a tile of keys, then e^(score - largest); a vector holds those of
  *                                         CLA_LANES / CLA_ROWS keys, so the softmax leaves no lane idle
  *   out       [VALUE_VECTORS][CLA_ROWS]   vectors of the sums so far
+ *   held      [VALUE_VECTORS][CLA_ROWS]   what `out` is added to every HELD_TILES tiles, with what that loses left in it
  *
  * For each tile of keys that some row sees: scores in blocks of SUMS / CLA_ROWS keys, whose sums over the lanes a tree of
  * swaps finds for CLA_LANES of them at once; then the weights; then out in pieces of as many vectors as give SUMS sums.
  * Keys that no row sees are dropped before the values are read. Where a dim is no multiple of CLA_LANES, the last vector
- * begins earlier; of what it repeats, the queries and keys count as 0 and the values are summed again.
+ * begins earlier; of what it repeats, the queries and keys count as 0 and the values are summed again. The sums are rescaled
+ * only where a maximum has grown by more than 2^8 since the last time: small steps, each of them rounded, would add up.
  *
  * Scores are in powers of two, log2(e) being folded into the scale, unless softcap, a sink or something that is added needs their
  * natural value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
@@ -32,10 +34,10 @@
  *   CLA_LSE                       1: write lse
  *   CLA_SPLIT                     1: keys are split over work-groups, split_keys each, numbered innermost; each group
  *                                 writes its own output as part [part, b, q_heads, q_len, ..] in f32 and, in place of
- *                                 lse, the row's largest score and sum of e^(score - largest), which merge.cl makes
- *                                 one; CLA_OUTPUT_TYPE is then f32. The first has the sink.
+ *                                 lse, a score not far below the row's largest and the sum of e^(score - that), which
+ *                                 merge.cl makes one; CLA_OUTPUT_TYPE is then f32. The first has the sink.
  *
- * Local memory: none. Private memory: about 4 CLA_ROWS (CLA_HEAD_DIM + CLA_VALUE_DIM + CLA_KEYS) + 20 CLA_KEYS bytes.
+ * Local memory: none. Private memory: about 4 CLA_ROWS (CLA_HEAD_DIM + 2 CLA_VALUE_DIM + CLA_KEYS) + 20 CLA_KEYS bytes.
  */
 #if !defined(CLA_HEAD_DIM) || !defined(CLA_VALUE_DIM) || !defined(CLA_ROWS) || !defined(CLA_KEYS) ||                   \
     !defined(CLA_LSE) || !defined(CLA_SPLIT)
@@ -49,6 +51,13 @@
 
 /* Stands for "no score yet". Finite: -inf would make -inf - -inf of a row without keys. */
 #define NO_SCORE (-FLT_MAX)
+
+/* Powers of two by which a maximum may lag behind. */
+#define LAG 8.0f
+
+/* Tiles after which the sums are held, and head dims, in vectors, that are summed in order. */
+#define HELD_TILES 32
+#define RUN        32
 
 /* Sums that stay in registers: vectors of 8 lanes are those of machines with 16 registers, others have 32. */
 #if CLA_LANES == 8
@@ -164,8 +173,22 @@ WIDE static inline void score_block(vec_t *scores, const vec_t *queries, __globa
 #pragma unroll
         for (int n = 0; n < KEYS_AT_ONCE * CLA_ROWS; n++)
             sum[k0 * CLA_ROWS + n] = (vec_t)(0.0f);
+#if QUERY_VECTORS > 2 * RUN
+        for (int v0 = 0; v0 < QUERY_VECTORS - 1; v0 += RUN) {
+            vec_t part[KEYS_AT_ONCE * CLA_ROWS];
+#pragma unroll
+            for (int n = 0; n < KEYS_AT_ONCE * CLA_ROWS; n++)
+                part[n] = (vec_t)(0.0f);
+            for (int v = v0; v < min(v0 + RUN, QUERY_VECTORS - 1); v++)
+                add_products(part, queries, row, v, 0);
+#pragma unroll
+            for (int n = 0; n < KEYS_AT_ONCE * CLA_ROWS; n++)
+                sum[k0 * CLA_ROWS + n] += part[n];
+        }
+#else
         for (int v = 0; v < QUERY_VECTORS - 1; v++)
             add_products(sum + k0 * CLA_ROWS, queries, row, v, 0);
+#endif
         add_products(sum + k0 * CLA_ROWS, queries, row, QUERY_VECTORS - 1, 1);
     }
 #pragma unroll
@@ -186,10 +209,10 @@ APART static void score_keys(vec_t *scores, const vec_t *queries, __global const
     }
 }
 
-/* out[width][CLA_ROWS], from vector v0 on, = out * fade[CLA_ROWS] + weights[count][CLA_ROWS] x values that begin at at[count]. */
+/* out[width][CLA_ROWS], from vector v0 on, += weights[count][CLA_ROWS] x values that begin at at[count]. */
 #define DEFINE_SUM_PIECE(name, width)                                                                                  \
-    APART static void name(vec_t *out, const float *fade, const float *weights, __global const value_t *value,         \
-                           const long *at, int count, int v0, __global const key_t *next, const long *next_at)         \
+    APART static void name(vec_t *out, const float *weights, __global const value_t *value, const long *at, int count, \
+                           int v0, __global const key_t *next, const long *next_at)                                    \
     {                                                                                                                  \
         const int share = KEY_BYTES / VALUE_VECTORS; /* of the next keys' bytes, for each vector that is summed */     \
         vec_t sum[width][CLA_ROWS];                                                                                    \
@@ -210,11 +233,7 @@ APART static void score_keys(vec_t *scores, const vec_t *queries, __global const
         }                                                                                                              \
         _Pragma("unroll") for (int v = 0; v < width; v++)                                                              \
         {                                                                                                              \
-            _Pragma("unroll") for (int r = 0; r < CLA_ROWS; r++)                                                       \
-            {                                                                                                          \
-                const int n = (v0 + v) * CLA_ROWS + r;                                                                 \
-                out[n] = out[n] * fade[r] + sum[v][r];                                                                 \
-            }                                                                                                          \
+            _Pragma("unroll") for (int r = 0; r < CLA_ROWS; r++) out[(v0 + v) * CLA_ROWS + r] += sum[v][r];            \
         }                                                                                                              \
     }
 
@@ -245,6 +264,15 @@ DEFINE_SUM_PIECE(sum_last_piece, LAST_PIECE)
 
 DEFINE_ACROSS(row_max, LARGER)
 DEFINE_ACROSS(row_sum, ADDED)
+
+/* What has been summed of the rows fades, `fade` being the same in all lanes of a row. */
+APART static void fade_sums(vec_t *sums, vec_t fade)
+{
+    float row_fade[CLA_LANES];
+    vec_store(fade, row_fade);
+    for (int n = 0; n < VALUE_VECTORS * CLA_ROWS; n++)
+        sums[n] *= row_fade[n & (CLA_ROWS - 1)];
+}
 
 /* The few rows of a work-group: what each is and which keys it sees. Those past the last one are nobody's and see none. */
 struct few {
@@ -294,6 +322,7 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
     vec_t queries[QUERY_VECTORS * CLA_ROWS];
     vec_t weights[CLA_KEYS * CLA_ROWS / CLA_LANES];
     vec_t out[VALUE_VECTORS * CLA_ROWS];
+    vec_t held[VALUE_VECTORS * CLA_ROWS];
     long key_rows[CLA_KEYS];
     long value_rows[CLA_KEYS];
     int seen[CLA_KEYS];
@@ -342,6 +371,8 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
 
     vec_t largest = (vec_t)(NO_SCORE); /* the same in all lanes of a row */
     vec_t sum = (vec_t)(0.0f);         /* a row's is that of its lanes */
+    vec_t held_sum = (vec_t)(0.0f);
+    int tiles = 0;
 #if CLA_SINKS
     for (int n = 0; n < CLA_LANES; n++) {
         const int r = n & (CLA_ROWS - 1);
@@ -386,14 +417,22 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
         for (int n = 0; n < vectors; n++)
             tile_max = weights[n] > tile_max ? weights[n] : tile_max;
         tile_max = row_max(tile_max);
-        const vec_t fade = vec_exp2((largest - tile_max) * (BASE_2 ? 1.0f : LOG2E));
-        largest = tile_max;
+        const ivec_t grown = tile_max > largest + (BASE_2 ? LAG : LAG * LN2);
+        if (or_lanes(as_uvec(grown)) != 0) {
+            const vec_t fade = vec_exp2((largest - tile_max) * (BASE_2 ? 1.0f : LOG2E));
+            largest = tile_max;
+            sum *= fade;
+            held_sum *= fade;
+            fade_sums(out, fade);
+            if (tiles >= HELD_TILES)
+                fade_sums(held, fade);
+        }
         vec_t tile_sum = (vec_t)(0.0f);
         for (int n = 0; n < vectors; n++) {
             weights[n] = vec_exp2((weights[n] - largest) * (BASE_2 ? 1.0f : LOG2E));
             tile_sum += weights[n];
         }
-        sum = sum * fade + tile_sum;
+        sum += tile_sum;
 
         if (cut) {
             float *weight = (float *)weights;
@@ -407,15 +446,19 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
                 used++;
             }
         }
-        float row_fade[CLA_LANES];
-        vec_store(fade, row_fade);
         int v = 0;
         for (; v + PIECE < VALUE_VECTORS; v += PIECE)
-            sum_piece(out, row_fade, (const float *)weights, value, value_rows, used, v, key, key_rows);
-        sum_last_piece(out, row_fade, (const float *)weights, value, value_rows, used, v, key, key_rows);
+            sum_piece(out, (const float *)weights, value, value_rows, used, v, key, key_rows);
+        sum_last_piece(out, (const float *)weights, value, value_rows, used, v, key, key_rows);
+        if (++tiles % HELD_TILES == 0) {
+            hold_vec(&held_sum, &sum);
+            hold_sums(held, out, VALUE_VECTORS * CLA_ROWS, tiles > HELD_TILES);
+        }
     }
+    for (int n = 0; n < VALUE_VECTORS * CLA_ROWS && tiles >= HELD_TILES; n++)
+        out[n] += held[n];
 
-    sum = row_sum(sum);
+    sum = row_sum(held_sum + sum);
     for (int r = 0; r < rows.count; r++) {
         const float total = ((const float *)&sum)[r];
         const float inverse = total == 0.0f ? 0.0f : 1.0f / total;

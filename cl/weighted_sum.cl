@@ -10,8 +10,14 @@
  * that are cut the values that nobody sees count as 0. Work-groups are numbered with the column tiles innermost, then
  * the query tiles of the slice, then the heads.
  *
+ *   CLA_HELD   chunks after which sums are held (types.cl); 0: there are no more
+ *
  * Local memory: 4 (CLA_TILE_Q + CLA_TILE_KV) CLA_CHUNK bytes.
  */
+#if !defined(CLA_HELD)
+#error "weighted_sum.cl: CLA_HELD is not defined"
+#endif
+
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 weighted_sum(__global const float *weights, long4 weights_view, __global const value_t *value, long4 value_view,
              __global output_t *output, long4 output_view, int q_heads, int heads_per_kv, int value_dim,
@@ -45,6 +51,10 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
 
     struct block sum;
     block_clear(&sum);
+#if CLA_HELD
+    volatile float4 held[4];
+    int chunks = 0;
+#endif
     for (int j0 = some.x / CLA_CHUNK * CLA_CHUNK; j0 < some.y; j0 += CLA_CHUNK) {
         uint seen = 0xffffffffu;
 #if CLA_HIDDEN_KEYS
@@ -78,7 +88,15 @@ weighted_sum(__global const float *weights, long4 weights_view, __global const v
         barrier(CLK_LOCAL_MEM_FENCE);
         block_product(&sum, rows, columns, CLA_CHUNK, x, y);
         barrier(CLK_LOCAL_MEM_FENCE);
+#if CLA_HELD
+        if (++chunks % CLA_HELD == 0)
+            hold_block(held, &sum, chunks > CLA_HELD);
+#endif
     }
+#if CLA_HELD
+    if (chunks >= CLA_HELD)
+        block_add_held(&sum, held);
+#endif
 
 #pragma unroll
     for (int r = 0; r < 4; r++) {

@@ -77,6 +77,40 @@ INLINED static void block_product(struct block *sum, __local const float4 *rows,
     sum->c3 += part.c3;
 }
 
+/* hold4() into memory, since registers are for what every step needs; `held` has nothing yet unless `holds`. */
+static inline void hold_rows(volatile float4 *held, float4 *rest, int holds)
+{
+    float4 sum = holds ? *held : (float4)(0.0f);
+    hold4(&sum, rest);
+    *held = sum;
+}
+
+/* The same of a block, into held[4]. */
+static inline void hold_block(volatile float4 *held, struct block *sum, int holds)
+{
+    hold_rows(held, &sum->c0, holds);
+    hold_rows(held + 1, &sum->c1, holds);
+    hold_rows(held + 2, &sum->c2, holds);
+    hold_rows(held + 3, &sum->c3, holds);
+}
+
+/* Multiplies each row of what is held by an element of `rows`. */
+static inline void held_scale(volatile float4 *held, float4 rows)
+{
+    held[0] *= rows;
+    held[1] *= rows;
+    held[2] *= rows;
+    held[3] *= rows;
+}
+
+static inline void block_add_held(struct block *sum, const volatile float4 *held)
+{
+    sum->c0 += held[0];
+    sum->c1 += held[1];
+    sum->c2 += held[2];
+    sum->c3 += held[3];
+}
+
 static inline float element_of(float4 v, int n)
 {
     return n == 0 ? v.x : n == 1 ? v.y : n == 2 ? v.z : v.w;

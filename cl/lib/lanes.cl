@@ -105,6 +105,18 @@ static inline void store_some_output(__global output_t *p, vec_t x, int count)
         store_output(p, d, ((const float *)&x)[d]);
 }
 
+CLA_DEFINE_HOLD(hold_vec, vec_t)
+
+/* hold_vec() of `count` vectors; `held` has nothing yet unless `holds`. */
+APART static void hold_sums(vec_t *held, vec_t *sums, int count, int holds)
+{
+    for (int n = 0; n < count; n++) {
+        if (!holds)
+            held[n] = (vec_t)(0.0f);
+        hold_vec(held + n, sums + n);
+    }
+}
+
 /* The bits that are set in some lane. */
 static inline uint or_lanes(uvec_t x)
 {

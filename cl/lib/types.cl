@@ -147,6 +147,24 @@ static inline long view_row(long4 view, int b, int h, int row)
         statements                                                                                                     \
     }
 
+/*
+ * Sums of sums: every so many terms, *rest is added to *held, and what the rounding of that lost is left in *rest (Knuth's
+ * two-sum). However many terms there are, the error of the two together is that of the terms between two of these, which would
+ * else grow with their number where rounding errors have one direction, as those of equal terms do. Infinities and NaN stay.
+ */
+#define CLA_DEFINE_HOLD(name, type)                                                                                    \
+    static inline void name(type *held, type *rest)                                                                    \
+    {                                                                                                                  \
+        const type sum = *held + *rest;                                                                                \
+        const type added = sum - *held;                                                                                \
+        const type lost = (*held - (sum - added)) + (*rest - added);                                                   \
+        *held = sum;                                                                                                   \
+        *rest = lost == lost ? lost : (type)(0.0f);                                                                    \
+    }
+
+CLA_DEFINE_HOLD(hold, float)
+CLA_DEFINE_HOLD(hold4, float4)
+
 /* a / b and a % b. In this form since some compilers make of the two operators an instruction that Oclgrind lacks. */
 static inline uint2 divide(uint a, uint b)
 {

@@ -38,9 +38,13 @@ void cla_build_options(struct cla_text *options, const struct cla_build *build)
     cla_option(options, "CLA_BLOCK", block->block);
 }
 
+/* Chunks after which the tiled kernels hold their sums: they are added in order, and errors grow with their number. */
+enum { HELD_CHUNKS = 64 };
+
 clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel,
-                                 const struct cla_build *build, const struct cla_text *extra, struct cla_text *name,
-                                 struct cla_step **step, const struct cla_tile **tile, clattn_error *error)
+                                 const struct cla_build *build, int64_t terms, const struct cla_text *extra,
+                                 struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
+                                 clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     struct cla_build tiled = *build;
@@ -54,6 +58,7 @@ clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kerne
         struct cla_text options = {0};
         tiled.tile = *tile;
         cla_build_options(&options, &tiled);
+        cla_option(&options, "CLA_HELD", terms > HELD_CHUNKS * (*tile)->chunk ? HELD_CHUNKS : 0);
         if (extra != NULL) {
             options.failed = options.failed || extra->failed;
             cla_text_add(&options, " %s", extra->data);

@@ -35,13 +35,14 @@ struct cla_tiled_kernel {
 };
 
 /*
- * Adds a step for it with the best tile that the device and the compiled kernel allow, `extra` options (may be NULL)
- * behind those of `build`, and group_size, heads, rows and tile_rows set; arguments and columns are the caller's.
- * `name`, unless NULL, receives the tile's name.
+ * Adds a step for it with the best tile that the device and the compiled kernel allow, CLA_HELD for sums of at most
+ * `terms` and `extra` options (may be NULL) behind those of `build`, and group_size, heads, rows and tile_rows set;
+ * arguments and columns are the caller's. `name`, unless NULL, receives the tile's name.
  */
 clattn_status cla_add_tiled_step(clattn_plan *plan, const struct cla_tiled_kernel *kernel,
-                                 const struct cla_build *build, const struct cla_text *extra, struct cla_text *name,
-                                 struct cla_step **step, const struct cla_tile **tile, clattn_error *error);
+                                 const struct cla_build *build, int64_t terms, const struct cla_text *extra,
+                                 struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
+                                 clattn_error *error);
 
 /*
  * Work-items that share a row: a power of two, at most what the device allows and what covers `pieces` of the row; one

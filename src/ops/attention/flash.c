@@ -34,7 +34,8 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     struct cla_step *step = NULL;
     struct cla_text options = {0};
     cla_flash_options(&options, &plan->problem);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, &options, name, &step, &tile, error);
+    clattn_status status =
+        cla_add_tiled_step(plan, &kernel, &build, plan->problem.kv_len, &options, name, &step, &tile, error);
     cla_text_free(&options);
     if (status == CLATTN_SUCCESS)
         cla_flash_args(step, &plan->problem, NULL);

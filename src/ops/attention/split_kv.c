@@ -25,6 +25,18 @@ static int64_t tile_keys(const struct cla_split_tile *tile)
     return ITEM_KEYS * tile->group / (tile->sharers * row_groups(tile));
 }
 
+/* Errors grow with the number of values and of tiles that a work-item sums in order. */
+enum { HELD_VALUES = 128, HELD_TILES = 8 };
+
+/* CLA_HELD for a work-group with so many keys, of which those work-items share that the columns leave over. */
+static int64_t held_tiles(const struct cla_split_tile *tile, const struct cla_problem *problem, int64_t keys)
+{
+    const int64_t pieces = cla_ceil_div(problem->value_dim, elements_of_16_bytes(problem, CLA_VALUE));
+    const int64_t key_groups = cla_max(tile->group / (pieces * row_groups(tile)), 1);
+    const int64_t tiles = cla_min(cla_max(HELD_VALUES * key_groups / tile_keys(tile), 1), HELD_TILES);
+    return keys > tiles * tile_keys(tile) ? tiles : 0;
+}
+
 /* Columns of the values that a work-item sums, for each of the rows it has. */
 static int64_t sums(const struct cla_split_tile *tile, const struct cla_problem *problem)
 {
@@ -74,6 +86,8 @@ static clattn_status add_with_tile(clattn_plan *plan, const struct cla_split_til
     cla_option(&options, "CLA_GROUP_SIZE", tile->group);
     cla_option(&options, "CLA_SHARERS", tile->sharers);
     cla_option(&options, "CLA_SPLIT", split->keys != 0);
+    cla_option(&options, "CLA_HELD",
+               held_tiles(tile, &plan->problem, split->keys != 0 ? split->keys : plan->problem.kv_len));
     clattn_status status =
         cla_plan_add_step(plan, "split_kv.cl", &options, "split_kv", (size_t)tile->group, step, error);
     cla_text_free(&options);

@@ -8,7 +8,7 @@
 #include "util/error.h"
 #include "util/size.h"
 
-enum { TILE_BYTES = 16384, LEAST_KEYS = 32, MOST_KEYS = 256 };
+enum { TILE_BYTES = 16384, LEAST_KEYS = 32, MOST_KEYS = 64 };
 
 static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {

@@ -12,7 +12,8 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     struct cla_step *step = NULL;
     struct cla_text options = {0};
     cla_linear_options(&options, problem);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, &options, NULL, &step, &tile, error);
+    clattn_status status =
+        cla_add_tiled_step(plan, &kernel, &build, problem->head_dim, &options, NULL, &step, &tile, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

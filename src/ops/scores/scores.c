@@ -21,7 +21,8 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;
     cla_option(&options, "CLA_STAGE", (int64_t)stage);
-    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, &options, name, &step, &tile, error);
+    clattn_status status =
+        cla_add_tiled_step(plan, &kernel, &build, problem->head_dim, &options, name, &step, &tile, error);
     cla_text_free(&options);
     if (status != CLATTN_SUCCESS)
         return status;

@@ -15,7 +15,7 @@ clattn_status cla_add_weighted_sum_step(clattn_plan *plan, const struct cla_inte
     const struct cla_build build = cla_semantics_build(problem, USES);
     struct cla_step *step = NULL;
     const struct cla_tile *tile = NULL;
-    CLA_TRY(cla_add_tiled_step(plan, &kernel, &build, NULL, name, &step, &tile, error));
+    CLA_TRY(cla_add_tiled_step(plan, &kernel, &build, problem->kv_len, NULL, name, &step, &tile, error));
     cla_step_intermediate(step, problem, from);
     cla_step_operand(step, problem, CLA_VALUE);
     cla_step_operand(step, problem, CLA_OUTPUT);
