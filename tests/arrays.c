@@ -548,5 +548,5 @@ struct compare_result arrays_compare(const struct arrays *arrays, int64_t row_st
     struct oracle_operands operands = arrays_operands(arrays);
 
     return compare_attention(&operands, arrays_at(arrays, ARRAY_OUTPUT), arrays_at(arrays, ARRAY_LSE),
-                             arrays_at(arrays, ARRAY_SCORES), row_step, fused_rounding, unit_variance);
+                             arrays_at(arrays, ARRAY_SCORES), row_step, fused_rounding, false, unit_variance);
 }

@@ -110,7 +110,7 @@ static void run_far(const struct harness *harness, const char *variant, enum far
     struct oracle_operands operands = arrays_operands(&arrays);
     struct compare_result result =
         compare_attention(&operands, arrays_at(&arrays, ARRAY_OUTPUT), NULL,
-                          desc.scores_stage != 0 ? arrays_at(&arrays, ARRAY_SCORES) : NULL, 1, false, false);
+                          desc.scores_stage != 0 ? arrays_at(&arrays, ARRAY_SCORES) : NULL, 1, false, false, false);
     if (!result.passed)
         fail_msg("%s: %s", clattn_plan_name(plan), result.message);
     clattn_plan_release(plan);

@@ -40,6 +40,7 @@ struct job {
     const float *lse;
     const float *scores;
     bool fused_rounding;
+    bool any_inputs;
     bool with_plain;
     int64_t first_row;
     int64_t row_step;
@@ -74,10 +75,12 @@ static void note(struct tally *tally, const struct worst *candidate)
         tally->worst = *candidate;
 }
 
-/* 4 eps32 (1 + A + sqrt(kv_len) / 16): the absolute error that a score, and so the exponent of a weight, may have. */
-static double score_bound(double amplitude, int64_t kv_len)
+/* The absolute error that a score, and so the exponent of a weight, may have. */
+static double score_bound(const struct job *job, double amplitude)
 {
-    return 4.0 * EPS32 * (1.0 + amplitude + sqrt((double)kv_len) / 16.0);
+    const double any = 0x1p-16 * (1.0 + amplitude);
+    const double random = 4.0 * EPS32 * (1.0 + amplitude + sqrt((double)job->operands->kv_len) / 16.0);
+    return job->any_inputs ? any : fmin(random, any);
 }
 
 /* ---- bounds 1 and 4: element by element ----------------------------------------------------------------------- */
@@ -87,8 +90,8 @@ static void compare_output_row(struct job *job, const int64_t index[3], const st
     const clattn_attention_desc *desc = job->operands->desc;
     clattn_dtype dtype = desc->output.dtype;
     struct tally *tally = &job->tally;
-    double relative = compare_epsilon(dtype) * (job->fused_rounding ? 2.0 : 1.0) +
-                      score_bound(row->largest_amplitude, job->operands->kv_len);
+    double relative =
+        compare_epsilon(dtype) * (job->fused_rounding ? 2.0 : 1.0) + score_bound(job, row->largest_amplitude);
     int64_t at = oracle_query_at(job->operands, ORACLE_OUTPUT, index[0], index[1], index[2]);
 
     for (int64_t d = 0; d < oracle_value_dim(desc); ++d) {
@@ -134,12 +137,12 @@ static void compare_scores_row(struct job *job, const int64_t index[3], const st
         double found = (double)job->scores[at];
         double bound;
         if (desc->scores_stage != CLATTN_SCORES_WEIGHTS) {
-            bound = score_bound(excludes ? row->amplitude[j] : row->raw_amplitude[j], kv_len);
+            bound = score_bound(job, excludes ? row->amplitude[j] : row->raw_amplitude[j]);
         } else if (row->kept[j]) {
             double amplitude = fmax(row->amplitude[j], row->largest_amplitude);
             bound = 0x1p-126;
             if (row->weights[j] > 0.0) /* else the amplitude may be Inf, of a score of -inf */
-                bound += 2.0 * score_bound(amplitude, kv_len) * row->weights[j];
+                bound += 2.0 * score_bound(job, amplitude) * row->weights[j];
         } else {
             bound = 0.0;
         }
@@ -154,7 +157,7 @@ static void compare_scores_row(struct job *job, const int64_t index[3], const st
 static void compare_lse(struct job *job, const int64_t index[3], const struct oracle_row *row)
 {
     double found = (double)job->lse[oracle_lse_at(job->operands, index[0], index[1], index[2])];
-    double bound = score_bound(row->largest_amplitude, job->operands->kv_len);
+    double bound = score_bound(job, row->largest_amplitude);
     double share = compare_share(CLATTN_F32, found, row->lse, bound);
 
     note(&job->tally, &(struct worst){share, "lse", {index[0], index[1], index[2], 0}, found, row->lse, bound});
@@ -319,7 +322,8 @@ static struct compare_result judge(const struct tally *tally, const clattn_atten
 }
 
 struct compare_result compare_attention(const struct oracle_operands *operands, const void *output, const float *lse,
-                                        const float *scores, int64_t row_step, bool fused_rounding, bool unit_variance)
+                                        const float *scores, int64_t row_step, bool fused_rounding, bool any_inputs,
+                                        bool unit_variance)
 {
     const clattn_attention_desc *desc = operands->desc;
     int64_t value_dim = oracle_value_dim(desc);
@@ -335,6 +339,7 @@ struct compare_result compare_attention(const struct oracle_operands *operands, 
                                .lse = lse,
                                .scores = desc->scores_stage != CLATTN_SCORES_NONE ? scores : NULL,
                                .fused_rounding = fused_rounding,
+                               .any_inputs = any_inputs,
                                .with_plain = whole && unit_variance,
                                .first_row = n * row_step,
                                .row_step = 2 * row_step};

@@ -22,9 +22,10 @@ struct compare_result {
 
 /*
  * Compares output, lse and scores (NULL where there is none) over every `row_step`-th row, 1 for all. `fused_rounding`
- * allows one eps_out more, for variants that round the weights to the storage type. Bounds 1 and 4 always; bounds 2 and
- * 3 (the ratio to a plain float computation and the signed bias) where all rows are compared, there are at least 4096
- * output elements and, for 2, `unit_variance` says that the inputs are of unit variance.
+ * allows one eps_out more, for variants that round the weights to the storage type. `any_inputs` takes the bound that
+ * holds for all of them, else that of random ones, or both where the first is lower. Bounds 1 and 4 always; bounds 2
+ * and 3 (the ratio to a plain float computation and the signed bias) where all rows are compared, there are at least
+ * 4096 output elements and, for 2, `unit_variance` says that the inputs are of unit variance.
  *
  * Where NaN is expected NaN must be found, where Inf is expected Inf of that sign. Three things are left open: an
  * output of Inf may be NaN (a weight that is too small for f32 makes 0 * Inf of it); in a row whose lse is NaN the
@@ -32,7 +33,8 @@ struct compare_result {
  * for a key that is nowhere, its block being outside the pool or the packed sequence shorter.
  */
 struct compare_result compare_attention(const struct oracle_operands *operands, const void *output, const float *lse,
-                                        const float *scores, int64_t row_step, bool fused_rounding, bool unit_variance);
+                                        const float *scores, int64_t row_step, bool fused_rounding, bool any_inputs,
+                                        bool unit_variance);
 
 /* The distance from 1 to the next number of a type: 2^-23, 2^-10 or 2^-7; and its smallest normal number. */
 double compare_epsilon(clattn_dtype dtype);

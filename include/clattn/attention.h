@@ -34,12 +34,14 @@
  *   - Logits up to 10^37 in size, and queries times scale up to that, overflow nowhere. Where one leads the others
  *     by more than 110, the output is its value row, but for the sign of zeros and for subnormal numbers. Values
  *     are summed before they are divided, with weights of up to 2^16: those above 10^33 / kv_len may overflow.
- *   - Accuracy, element by element, on random inputs and on those with large logits, with A the largest |scale|
- *     sum_d |q_d k_d| + |all that is added| of the row's keys that matter, and at least |sinks[h]| where that matters:
- *     |error| <= (eps_out + 4 eps32 (1 + A + sqrt(kv_len) / 16)) sum_j w_j |v_j|, eps_out being 2^-23 for an output in
- *     f32, 2^-10 in f16 and 2^-7 in bf16. For scores and lse 4 eps32 (1 + A + sqrt(kv_len) / 16). Conversions round to
- *     nearest even. Results that are subnormal in the output's type may be off by the smallest normal number, and any
- *     weight by 2^-126, which shows where a sink leads all keys by more than 80.
+ *   - Accuracy, element by element, with A the largest |scale| sum_d |q_d k_d| + |all that is added| of the row's keys
+ *     that matter, and at least |sinks[h]| where that matters: |error| <= (eps_out + E) sum_j w_j |v_j|, eps_out being
+ *     eps32 = 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in bf16. On any inputs, constant ones too, of up to
+ *     2^24 keys and 2048 head dims, E is 2^-16 (1 + A): sums of sums keep rounding errors, were they all in one
+ *     direction, from growing with the number of keys. On random inputs and on those with large logits E is also at
+ *     most 4 eps32 (1 + A + sqrt(kv_len) / 16). For scores and lse the bound is E. Conversions round to nearest even.
+ *     Results that are subnormal in the output's type may be off by the smallest normal number, and any weight by
+ *     2^-126, which shows where a sink leads all keys by more than 80.
  *   - The same plan on the same inputs gives the same bits every time.
  *   - Every element of an output is written, but for rows of no packed sequence, and nothing else is; nothing beyond a
  *     view influences a result.

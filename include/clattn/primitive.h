@@ -143,7 +143,7 @@ CLATTN_API clattn_status clattn_weighted_sum_run(clattn_plan *plan, cl_command_q
  *
  * Dense means by the descriptor's parts and q_len, also in a run with fewer of them. What the merge itself adds to the
  * error of the parts is at most (eps_out + 4 eps32 (1 + sqrt(parts) / 16)) sum_k w_k |parts_output[k]|, and for lse
- * 4 eps32 (1 + |lse|).
+ * 4 eps32 (1 + |lse|); whatever they hold, up to 2^24 of them, (eps_out + 2^-16) sum_k w_k |parts_output[k]|.
  */
 typedef struct clattn_merge_desc {
     size_t struct_size;

@@ -87,7 +87,7 @@ static void host_arrays(void **state)
                       c.name);
         struct oracle_operands operands = arrays_operands(&arrays);
         struct compare_result result =
-            compare_attention(&operands, args.output, args.lse, args.scores, 1, false, false);
+            compare_attention(&operands, args.output, args.lse, args.scores, 1, false, false, false);
         if (!result.passed)
             fail_msg("%s: %s", c.name, result.message);
         if (!arrays_only_outputs_differ(&before, &arrays, message))

@@ -62,7 +62,7 @@ static void scores_are_right(void **state)
         run_scores(harness, &c, &arrays);
         struct oracle_operands operands = arrays_operands(&arrays);
         struct compare_result result =
-            compare_attention(&operands, NULL, NULL, arrays_at(&arrays, ARRAY_SCORES), 1, false, false);
+            compare_attention(&operands, NULL, NULL, arrays_at(&arrays, ARRAY_SCORES), 1, false, false, false);
         if (!result.passed)
             fail_msg("%s: %s", c.name, result.message);
         compared[c.desc.scores_stage]++;
@@ -389,6 +389,24 @@ static void weighted_sum_is_right(void **state)
     }
 }
 
+static void weighted_sums_of_equal_terms_do_not_drift(void **state)
+{
+    const struct sum_case c = {1, 1, 1, 2, 1 << 20, 4, CLATTN_F32, CLATTN_F32, 0};
+    struct tensor weights = tensor_make(CLATTN_F32, 1, 1, c.q, c.k, 0);
+    struct tensor value = tensor_make(CLATTN_F32, 1, 1, c.k, c.v, 0);
+    struct tensor output = tensor_make(CLATTN_F32, 1, 1, c.q, c.v, 0);
+
+    TENSOR_FOR_EACH(&weights)
+    tensor_put(&weights, b, h, i, j, 0.7);
+    TENSOR_FOR_EACH(&value)
+    tensor_put(&value, b, h, i, j, 0.1);
+    run_sum(*state, &c, &weights, &value, &output);
+    check_sum(&c, &weights, &value, &output);
+    tensor_free(&weights);
+    tensor_free(&value);
+    tensor_free(&output);
+}
+
 /* A weight of 0 times NaN is NaN, in its column; and NaN in a weight reaches the row. */
 static void weighted_sum_is_plain_arithmetic(void **state)
 {
@@ -419,6 +437,7 @@ int main(void)
         cmocka_unit_test(softmax_is_right),
         cmocka_unit_test(softmax_refuses_to_overlap),
         cmocka_unit_test(weighted_sum_is_right),
+        cmocka_unit_test(weighted_sums_of_equal_terms_do_not_drift),
         cmocka_unit_test(weighted_sum_is_plain_arithmetic),
     };
 

@@ -471,7 +471,7 @@ static struct compare_result compare_damaged(const clattn_attention_desc *desc, 
                                        .key = arrays->key,
                                        .value = arrays->value};
 
-    return compare_attention(&operands, arrays->output, arrays->lse, arrays->scores, 1, false, unit_variance);
+    return compare_attention(&operands, arrays->output, arrays->lse, arrays->scores, 1, false, false, unit_variance);
 }
 
 static float noise(uint32_t *state)

@@ -40,7 +40,7 @@ enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, d
     int64_t step = (int64_t)((double)rows * products / most_products);
     step = step < 1 ? 1 : step | 1;
     struct compare_result result = compare_attention(&operands, array[OUTPUT].data, array[LSE].data, array[SCORES].data,
-                                                     step, false, unit_variance);
+                                                     step, false, !unit_variance, unit_variance);
     if (result.no_memory)
         return fail(EXIT_FAILED, "no memory to verify the outputs");
     *verification = (struct verification){.passed = result.passed,
