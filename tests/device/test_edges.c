@@ -612,9 +612,59 @@ static void infinite_masks_are_arithmetic(void **state)
     check_against_oracle(*state, "b1h2q9k80d20:%s:mask=add:lse:scores=weights", set_nan_masks);
 }
 
+/* All of an operand [1, 1, rows, dims]: row 0 is `first`, row 1 `second`, and every further row `step` more. */
+static void set_rows(struct arrays *arrays, enum array_operand operand, double first, double second, double step)
+{
+    const struct array *array = &arrays->array[operand];
+
+    for (int64_t i = 0; i < array->extent[2]; ++i)
+        for (int64_t d = 0; d < array->extent[3]; ++d)
+            oracle_store(array->dtype, arrays_at(arrays, operand), array_index(array, 0, 0, i, d),
+                         i == 0 ? first : second + (double)(i - 1) * step);
+}
+
+/* One key leads a little, all others are equal, as their values are: every sum is one of equal numbers that are not
+ * round. */
+static void set_equal_keys(struct arrays *arrays)
+{
+    set_rows(arrays, ARRAY_QUERY, 0.1, 0.1, 0.0);
+    set_rows(arrays, ARRAY_KEY, 0.7, 0.1, 0.0);
+    set_rows(arrays, ARRAY_VALUE, 0.1, 0.1, 0.0);
+}
+
+/* Scores that rise by less than a tile's rounding: a maximum that is followed at every step rounds as often. */
+static void set_rising_keys(struct arrays *arrays)
+{
+    const double keys = (double)arrays->array[ARRAY_KEY].extent[2];
+
+    set_rows(arrays, ARRAY_QUERY, 1.0, 1.0, 0.0);
+    set_rows(arrays, ARRAY_KEY, 0.0, 0.0, 0.2 / keys);
+    set_rows(arrays, ARRAY_VALUE, 0.0, 0.0, 1.0 / keys);
+}
+
+/* Rounding errors that all have one direction stay below the bound of random ones, however many keys there are. */
+static void sums_do_not_drift(void **state)
+{
+    static const struct {
+        const char *problem;
+        change_inputs *change;
+    } trials[] = {
+        {"b1h1q2k50176d20:%s:lse", set_equal_keys},
+        {"b1h1q2k262144d20:%s:lse", set_equal_keys},
+        {"b1h1q2k262144d20:%s:lse", set_rising_keys},
+    };
+
+    for (size_t n = 0; n < sizeof trials / sizeof *trials; ++n) {
+        struct test_case c = make_case(trials[n].problem, "f32");
+        for (struct trial trial = {0}; next_trial(*state, &c, trials[n].change, &trial);)
+            compare(trial.plan, &trial.arrays);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_do_not_drift),
         cmocka_unit_test(rows_need_no_alignment),
         cmocka_unit_test(rows_of_low_sinks_alone_are_zero),
         cmocka_unit_test(nan_in_a_value_stays_in_its_tile),

@@ -60,6 +60,28 @@ static void large_sizes_are_right(void **state)
     }
 }
 
+/* Long rows of one number, few of them and many: rounding errors all have one direction. */
+static void sums_of_equal_terms_do_not_drift(void **state)
+{
+    const struct harness *harness = *state;
+
+    FOR_EACH_VARIANT
+    for (int64_t length = 3; length <= 27; length += 24) {
+        const struct linear_setup setup = {.batch = 1, .length = length, .in = 1 << 20, .out = 1};
+        struct linear_scene scene;
+        linear_open(harness, &setup, variant, &scene);
+        TENSOR_FOR_EACH(&scene.input)
+        tensor_put(&scene.input, b, h, i, j, 0.1);
+        TENSOR_FOR_EACH(&scene.weight)
+        tensor_put(&scene.weight, b, h, i, j, 0.7);
+        linear_upload(harness, &scene);
+        linear_run(harness, &scene);
+        tensor_download(harness, &scene.output);
+        linear_check(&scene, &scene.output);
+        linear_close(&scene);
+    }
+}
+
 /* Nine mixes in which every pair of types of every pair of operands comes once; whole tiles of rows, and few. */
 static void types_mix(void **state)
 {
@@ -381,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_free),
         cmocka_unit_test(large_sizes_are_right),
+        cmocka_unit_test(sums_of_equal_terms_do_not_drift),
         cmocka_unit_test(types_mix),
         cmocka_unit_test(lengths_below_the_plan_s_are_right),
         cmocka_unit_test(nan_stays_in_its_row_and_column),

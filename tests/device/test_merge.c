@@ -181,6 +181,21 @@ static void merge_is_right(void **state)
         }
 }
 
+static void many_equal_parts_do_not_drift(void **state)
+{
+    const struct merge_case c = {1, 1, 1, 64, 65536, CLATTN_F32, CLATTN_F32, 0};
+    struct scene scene;
+
+    open_scene(*state, &c, &scene);
+    TENSOR_FOR_EACH(&scene.parts)
+    tensor_put(&scene.parts, b, h, i, j, 0.1);
+    TENSOR_FOR_EACH(&scene.part_lse)
+    tensor_put(&scene.part_lse, b, h, i, j, b == 0 ? 0.6 : 0.0);
+    run_scene(*state, &scene, 1, c.parts);
+    check_scene(&scene);
+    close_scene(&scene);
+}
+
 /* NaN in an lse reaches its row, in an output its column, a NaN beside -inf nothing. Without lse none is written. */
 static void nan_reaches_what_it_should(void **state)
 {
@@ -460,6 +475,7 @@ int main(void)
         cmocka_unit_test(merge_is_right),
         cmocka_unit_test(nan_reaches_what_it_should),
         cmocka_unit_test(infinite_weights),
+        cmocka_unit_test(many_equal_parts_do_not_drift),
         cmocka_unit_test(lse_is_optional),
         cmocka_unit_test(parts_of_attention_are_the_whole),
         cmocka_unit_test(without_keys_the_sink_is_left),
