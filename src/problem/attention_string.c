@@ -122,7 +122,7 @@ void cla_format_attention(const struct cla_problem *problem, struct cla_line *li
     add_position_biases(problem, line);
     if (semantics->softcap != 0.0f)
         cla_line_add(line, ":softcap=%s", cla_format_float(number, semantics->softcap));
-    if (problem->head_dim != 0 && semantics->scale != cla_default_scale(problem->head_dim))
+    if (problem->tensor[CLA_QUERY].present && semantics->scale != cla_default_scale(problem->head_dim))
         cla_line_add(line, ":scale=%s", cla_format_float(number, semantics->scale));
     add_mask(problem, line);
     if (semantics->kv_lengths != CLATTN_LENGTHS_NONE)
