@@ -14,7 +14,7 @@
  *   turned_query [CLA_HEAD_DIM][CLA_VECTORS]   queries, times the scale
  *   weights      [CLA_TILE_KV][CLA_VECTORS]    scores of a tile of keys, then e^(score - largest)
  *   out          [SUMS][CLA_VECTORS]           the sums so far: of the values' columns, then of the weights
- *   held         [SUMS][CLA_VECTORS]           what `out` is added to every HELD_TILES tiles, with what that loses left in it
+ *   held         [SUMS][CLA_VECTORS]           what `out` is added to after HELD_TERMS terms, with what that loses left in it
  *
  * For each tile of keys that some row sees: scores in blocks of CLA_BLOCK keys x CLA_VECTORS, the dims innermost; then the
  * weights; then out in blocks of CLA_BLOCK dims x CLA_VECTORS, the keys innermost. A block's sums stay in registers. `out`
@@ -50,9 +50,9 @@
 /* Head dims that are summed in order; the sums of such runs are then added, since errors grow with the length of a run. */
 #define RUN 64
 
-/* Sums of a row, and the tiles after which they are held. */
+/* Sums of a row, and the terms after which they are held, each the sum of a run of keys: a tile that all rows see is one. */
 #define SUMS       (CLA_VALUE_DIM + 1)
-#define HELD_TILES 32
+#define HELD_TERMS 32
 
 /* Powers of two by which a maximum may lag behind. */
 #define LAG    8.0f
@@ -171,7 +171,8 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
     vec_t held[SUMS * CLA_VECTORS];
     vec_t *const sum = out + CLA_VALUE_DIM * CLA_VECTORS;
     vec_t largest[CLA_VECTORS];
-    int tiles = 0;
+    int terms = 0;
+    int holds = 0;
     struct rows rows;
     uint kept[2 * ROWS];
     vec_t added[CLA_MASK == 2 ? CLA_KEYS * CLA_VECTORS : 1];
@@ -258,7 +259,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
             cut_scores(weights, kept, count);
         if (!final)
             raise(most, weights, count);
-        follow(largest, most, out, held, tiles >= HELD_TILES);
+        follow(largest, most, out, held, holds);
         __global const value_t *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
         weigh(weights, count, largest, sum, values, value_view.w);
 #if COPY_VALUES
@@ -269,6 +270,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         for (int k = 0, run; k < count; k += run + 1) {
             const ulong hidden = ~(seen >> k);
             run = min(count - k, (int)popcount((hidden - 1) & ~hidden));
+            terms += run > 0;
             const vec_t *run_weights = weights + k * CLA_VECTORS;
 #if COPY_VALUES
             for (int d = 0; run > 0 && d < CLA_VALUE_DIM; d += COLUMNS) {
@@ -281,10 +283,13 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
                 add_values(out, run_weights, values + k * value_view.w, value_view.w, run, CLA_VALUE_DIM);
 #endif
         }
-        if (++tiles % HELD_TILES == 0)
-            hold_sums(held, out, SUMS * CLA_VECTORS, tiles > HELD_TILES);
+        if (terms >= HELD_TERMS) {
+            hold_sums(held, out, SUMS * CLA_VECTORS, holds);
+            holds = 1;
+            terms = 0;
+        }
     }
-    for (int n = 0; n < SUMS * CLA_VECTORS && tiles >= HELD_TILES; n++)
+    for (int n = 0; n < SUMS * CLA_VECTORS && holds; n++)
         out[n] += held[n];
 
     for (int v = 0; v < CLA_VECTORS; v++) {

@@ -54,6 +54,12 @@ static inline float weight_of(float2 state, float largest)
     return state.y == 0.0f ? 0.0f : exp2(difference * LOG2E) * state.y;
 }
 
+/* Whether a part has any weight: none has beside one whose log-sum-exp is +inf, whatever its output holds. */
+static inline int counts(float2 state, float largest)
+{
+    return state.y != 0.0f && (CLA_PART_SUMS || largest != INFINITY || !(state.x < INFINITY));
+}
+
 /* The state of all parts together. */
 static inline float2 join_states(__global const float *states, long stride, int parts)
 {
@@ -124,7 +130,7 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
             }
             for (int k = k0; k < end; k++) {
                 const float2 state = load_state(state_of + k * states_view.y);
-                if (state.y == 0.0f)
+                if (!counts(state, all.x))
                     continue;
                 const vec_t weight = (vec_t)(weight_of(state, all.x));
 #pragma unroll
@@ -151,7 +157,7 @@ merge(__global const part_t *parts_output, long4 parts_view, __global const floa
                 hold(&total, &run);
             for (int k = k0; k < end; k++) {
                 const float2 state = load_state(state_of + k * states_view.y);
-                if (state.y != 0.0f)
+                if (counts(state, all.x))
                     run += weight_of(state, all.x) * load_part(from, k * parts_view.y + c);
             }
         }

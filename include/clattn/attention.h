@@ -55,7 +55,8 @@
 extern "C" {
 #endif
 
-/* Where query i stands among the keys: at position p = i + offset. Not clamped: p may lie before or past the keys. */
+/* Where query i stands among the keys: at position p = i + offset. p may lie before or past the keys; an offset counts
+   as at most 2^39, either way. */
 typedef enum clattn_alignment {
     CLATTN_ALIGN_NONE = 0,         /* positions mean nothing; refused where anything depends on them */
     CLATTN_ALIGN_TOP_LEFT = 1,     /* offset 0: the first query stands at the first key */
@@ -217,9 +218,9 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  * f32, lengths in int32_t. Fails with INVALID_VALUE, naming the part or field that is wrong and what was expected.
  *
  * format writes at most `size` bytes, the final 0 included, and returns the length that the whole string has, as
- * snprintf does; `text` may be NULL where size is 0. A descriptor that plan_create would refuse gives "". Strides
- * and the variant have no place in the string; where the types differ it gives them as Q-K-V-O, such as
- * f32-f16-f16-f32. parse reads these too.
+ * snprintf does; `text` may be NULL where size is 0. A descriptor that plan_create would refuse gives "". Strides,
+ * the variant, the type of an additive mask (parse gives f32) and that of lengths (int32_t) have no place in the
+ * string; where the types differ it gives them as Q-K-V-O, such as f32-f16-f16-f32. parse reads these too.
  */
 CLATTN_API clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc,
                                                      clattn_error *error);
@@ -261,7 +262,7 @@ typedef struct clattn_attention_args {
     clattn_buffer workspace; /* absent: a run that needs one allocates it. Not for two runs at a time; keeps nothing */
     int64_t q_total;         /* ragged queries: rows of query and output, 0 to the plan's */
     int64_t kv_total;        /* ragged keys: rows of key and value, 0 to the plan's */
-    clattn_buffer block_table; /* int32_t */
+    clattn_buffer block_table; /* int32_t; strides over [batch, 1, 1, blocks] */
     clattn_buffer q_cu_lengths;
     clattn_buffer kv_cu_lengths;
     clattn_buffer sinks;         /* f32 [q_heads] */
@@ -287,10 +288,12 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
  *   INVALID_ARGUMENT   a NULL pointer, a wrong struct_size, a plan that is not attention's, a queue of another context
  *                      or of a device that is neither the plan's nor a sub-device of it, a wait list that does not
  *                      match num_events
- *   INVALID_VALUE      a length or total above the plan's or negative; with CIRCULAR storage, a kv_len below the plan's
- *   INVALID_BUFFER     a buffer that is missing, of another context, too small, misaligned, or an output that shares
- *                      bytes with another operand (elements count: views that interleave in one buffer are allowed)
- *   OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first enqueue the outputs are undefined
+ *   INVALID_VALUE      a length or total above the plan's or negative; with CIRCULAR storage, a kv_len below the
+ * plan's; strides of a buffer that a descriptor's could not be, or that the operand does not take INVALID_BUFFER     a
+ * buffer that is missing, of another context, too small, misaligned, created such that kernels cannot do what they must
+ * (write outputs, read the others and scores), or an output that shares bytes with another operand (elements count:
+ * views that interleave in one buffer are allowed) OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first
+ * enqueue the outputs are undefined
  */
 CLATTN_API clattn_status clattn_attention_run(clattn_plan *plan, cl_command_queue queue,
                                               const clattn_attention_args *args, cl_uint num_events,

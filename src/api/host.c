@@ -39,10 +39,10 @@ static clattn_status make_buffers(struct host_run *host, clattn_error *error)
 {
     const struct clattn_device_info *info = &host->context->device.info;
     for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
-        const bool written = host->plan->problem.tensor[o].written;
-        const char *name = cla_operand_name(&host->plan->problem, o);
         if (host->bytes[o] == 0)
             continue;
+        const bool written = host->plan->problem.tensor[o].written;
+        const char *name = cla_operand_name(&host->plan->problem, o);
         if (host->bytes[o] > info->largest_buffer)
             return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY,
                             "%s has %zu bytes: the device allocates at most %llu at once", name, host->bytes[o],

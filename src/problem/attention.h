@@ -36,7 +36,7 @@ enum cla_attention_operand {
     [CLA_MASK] = {"mask", CLA_CUT_MASK, true}, \
     [CLA_KV_LENGTHS] = {"kv_lengths", CLA_CUT_NONE, false}, \
     [CLA_LSE] = {"lse", CLA_CUT_ROWS, false}, \
-    [CLA_SCORES] = {"scores", CLA_CUT_SCORES, true}, \
+    [CLA_SCORES] = {"scores", CLA_CUT_SCORES, true, true}, \
     [CLA_SINKS] = {"sinks", CLA_CUT_NONE, false}, \
     [CLA_ALIBI_SLOPES] = {"alibi_slopes", CLA_CUT_NONE, false}, \
     [CLA_RELATIVE_BIAS] = {"relative_bias", CLA_CUT_NONE, false}, \

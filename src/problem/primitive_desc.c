@@ -7,7 +7,7 @@
 
 static const struct cla_operand operands[] = {
     CLA_ATTENTION_OPERANDS,
-    [CLA_WEIGHTS] = {"weights", CLA_CUT_SCORES, true},
+    [CLA_WEIGHTS] = {"weights", CLA_CUT_SCORES, true, true},
     [CLA_PARTS] = {"parts_output", CLA_CUT_PARTS, false},
     [CLA_PART_LSE] = {"part_lse", CLA_CUT_PARTS, false},
 };
@@ -115,6 +115,10 @@ clattn_status cla_problem_from_merge(const clattn_merge_desc *given, struct cla_
     CLA_TRY(cla_check_range("value_dim", desc.value_dim, 1, CLA_MAX_LENGTH, error));
     problem->kv_len = desc.parts;
     problem->value_dim = desc.value_dim;
+
+    if ((unsigned)desc.part > CLATTN_BF16)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "part is %d (%s): expected f32, f16 or bf16", (int)desc.part,
+                        clattn_dtype_string(desc.part));
 
     /* Parts have five extents, of which batch and heads are one: they are dense. */
     const clattn_layout dense = {desc.part, {0}};

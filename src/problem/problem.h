@@ -42,7 +42,8 @@ enum cla_cut {
 struct cla_operand {
     const char *name; /* as the arguments of a run call it */
     enum cla_cut cut;
-    bool strided; /* its layout is the caller's, so a run may bring another */
+    bool strided;   /* its layout is the caller's, so a run may bring another */
+    bool read_back; /* an output that kernels also read */
 };
 
 #define CLA_MAX_OPERANDS 32

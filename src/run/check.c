@@ -7,6 +7,7 @@
 /* An operand where it lies: `start` counts bytes from the beginning of `root`, the memory object behind sub-buffers. */
 struct placed {
     struct cla_tensor tensor;
+    cl_mem_flags unfit; /* that its memory object must not have */
     cl_mem root;
     int64_t start;
 };
@@ -43,12 +44,12 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
     CLA_TRY(mem_info(buffer->mem, CL_MEM_CONTEXT, sizeof(cl_context), &context, name, error));
     CLA_TRY(mem_info(buffer->mem, CL_MEM_SIZE, sizeof size, &size, name, error));
     CLA_TRY(mem_info(buffer->mem, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof(cl_mem), &parent, name, error));
-    const cl_mem_flags unfit = placed->tensor.written ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY;
-    if ((flags & unfit) != 0)
+    if ((flags & placed->unfit & CL_MEM_READ_ONLY) != 0)
         return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
-                        "buffer %s was created %s: expected one that kernels can %s", name,
-                        placed->tensor.written ? "CL_MEM_READ_ONLY" : "CL_MEM_WRITE_ONLY",
-                        placed->tensor.written ? "write" : "read");
+                        "buffer %s was created CL_MEM_READ_ONLY: expected one that kernels can write", name);
+    if ((flags & placed->unfit & CL_MEM_WRITE_ONLY) != 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER,
+                        "buffer %s was created CL_MEM_WRITE_ONLY: expected one that kernels can read", name);
     if (type != CL_MEM_OBJECT_BUFFER)
         return cla_fail(error, CLATTN_ERROR_INVALID_BUFFER, "buffer %s is an image or a pipe: expected a buffer", name);
     if (context != plan->context->cl_ctx)
@@ -68,14 +69,23 @@ static clattn_status check_buffer(const clattn_plan *plan, const clattn_buffer *
     return CLATTN_SUCCESS;
 }
 
+/* Strides along extents of 1 are not used. */
+static bool lie_alike(const struct cla_tensor *a, const struct cla_tensor *b)
+{
+    for (int d = 0; d < 4; d++) {
+        if (a->extent[d] != b->extent[d] || (a->extent[d] > 1 && a->stride[d] != b->stride[d]))
+            return false;
+    }
+    return true;
+}
+
 /* Working in place is the one way in which an output may share bytes with an operand. */
 static bool is_in_place(const struct cla_operation *operation, int output, const struct placed *out, int input,
                         const struct placed *in)
 {
     const bool pair = output != input && output == operation->in_place.output && input == operation->in_place.input;
     return pair && out->start == in->start && out->tensor.dtype == in->tensor.dtype &&
-           memcmp(out->tensor.stride, in->tensor.stride, sizeof in->tensor.stride) == 0 &&
-           memcmp(out->tensor.extent, in->tensor.extent, sizeof in->tensor.extent) == 0;
+           lie_alike(&out->tensor, &in->tensor);
 }
 
 static clattn_status check_sharing(const clattn_plan *plan, const struct placed placed[CLA_MAX_OPERANDS],
@@ -102,15 +112,16 @@ static clattn_status check_sharing(const clattn_plan *plan, const struct placed 
 static clattn_status check_workspace(const clattn_plan *plan, const struct cla_run *run,
                                      const struct placed placed[CLA_MAX_OPERANDS], clattn_error *error)
 {
-    if (plan->workspace_size == 0 || run->workspace.mem == NULL)
-        return CLATTN_SUCCESS;
     static const int64_t none[4] = {0};
     if (memcmp(run->workspace.strides, none, sizeof none) != 0)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "workspace.strides are given: expected 0, it is no tensor");
+    if (plan->workspace_size == 0 || run->workspace.mem == NULL)
+        return CLATTN_SUCCESS;
     struct placed space = {.tensor = {.element_size = 1,
                                       .extent = {1, 1, 1, (int64_t)plan->workspace_size},
                                       .stride = {0, 0, 0, 1},
-                                      .span = (int64_t)plan->workspace_size}};
+                                      .span = (int64_t)plan->workspace_size},
+                           .unfit = CL_MEM_READ_ONLY | CL_MEM_WRITE_ONLY};
     CLA_TRY(check_buffer(plan, &run->workspace, "workspace", (int64_t)plan->workspace_size, 256, &space, error));
     for (int other = 0; other < CLA_MAX_OPERANDS; other++) {
         if (placed[other].root == space.root &&
@@ -179,6 +190,9 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
             run->buffer[o] = (clattn_buffer){0};
             continue;
         }
+        p->unfit = p->tensor.written ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY;
+        if (operation->operands[o].read_back)
+            p->unfit |= CL_MEM_WRITE_ONLY;
         CLA_TRY(check_buffer(plan, &run->buffer[o], cla_operand_name(problem, o),
                              p->tensor.span * p->tensor.element_size, p->tensor.element_size, p, error));
     }

@@ -230,9 +230,7 @@ static clattn_status make_workspace(const clattn_plan *plan, struct cla_run *run
     *owned = clCreateBuffer(plan->context->cl_ctx, CL_MEM_READ_WRITE, plan->workspace_size, NULL, &code);
     if (code != CL_SUCCESS)
         return cla_fail_cl(error, code, "clCreateBuffer (workspace)");
-    run->workspace.kind = CLATTN_BUFFER_CL_MEM;
-    run->workspace.mem = *owned;
-    run->workspace.offset = 0;
+    run->workspace = (clattn_buffer){.mem = *owned};
     return CLATTN_SUCCESS;
 }
 

@@ -49,7 +49,8 @@ void cla_plan_release(clattn_plan *plan)
     if (plan == NULL)
         return;
     cla_plan_clear(plan);
-    cla_lock_destroy(&plan->lock);
+    if (cla_process_check(NULL) == CLATTN_SUCCESS) /* in a forked child a thread that is not there may hold it */
+        cla_lock_destroy(&plan->lock);
     cla_context_release(plan->context);
     free(plan->problem_string);
     free(plan->name);

@@ -234,6 +234,8 @@ static void infinite_weights(void **state)
     tensor_put(&scene.part_lse, 66, 0, 2, 0, HUGE_VAL);
     tensor_put(&scene.part_lse, 0, 0, 3, 0, HUGE_VAL);
     tensor_put(&scene.part_lse, 1, 0, 3, 0, (double)NAN);
+    tensor_put(&scene.parts, 0, 0, 0, 3, HUGE_VAL); /* which have no weight, whatever they are */
+    tensor_put(&scene.parts, 5, 0, 1, 69, (double)NAN);
     run_scene(*state, &scene, 4, 70);
     TENSOR_FOR_EACH(&scene.output)
     {
@@ -399,7 +401,7 @@ static void descriptors_are_refused(void **state)
     REFUSED("q_len is -3: expected 0 or more", d.q_len = -3);
     REFUSED("parts is -4: expected 0 or more", d.parts = -4);
     REFUSED("value_dim is 0: expected 1 or more", d.value_dim = 0);
-    REFUSED("parts_output.dtype is 3 (bool): expected f32, f16 or bf16", d.part = CLATTN_BOOL);
+    REFUSED("part is 3 (bool): expected f32, f16 or bf16", d.part = CLATTN_BOOL);
     REFUSED("output.dtype is 3 (bool): expected f32, f16 or bf16", d.output.dtype = CLATTN_BOOL);
     REFUSED("batch is 65536 and heads is 65536: expected a product of at most 2147483647", d.batch = d.heads = 65536);
     REFUSED("output.strides[1] is 2: expected at least 4, so that no two elements share a place",
