@@ -404,6 +404,7 @@ static void position_biases_by_hand(void **state)
     desc.batch = desc.alibi_batch = 2; /* of the same queries and keys */
     desc.query.strides[1] = desc.q_len;
     desc.query.strides[2] = desc.query.strides[3] = desc.key.strides[2] = desc.key.strides[3] = 1;
+    desc.value.strides[2] = desc.value.strides[3] = 1;
     operands.alibi_slopes = (const float[]){9.0F, 7.0F, 8.0F, 0.5F};
     for (int64_t b = 0; b < 2; ++b) {
         oracle_row_compute(&operands, b, 1, 1, &row);
