@@ -509,7 +509,10 @@ ok run -q q.npy -k k.npy -v k.npy -o q.npy # in place of its own input
 
 # A signal while it works takes what is staged with it: every one that ends a program. The problem takes minutes to
 # verify, if nothing ends it. A compiler in a driver may swallow some of them.
-for signal in TERM:143 ALRM:142 VTALRM:154 XCPU:152 SEGV:139; do
+# Address sanitizer keeps SEGV for itself.
+signals='TERM:143 ALRM:142 VTALRM:154 XCPU:152'
+grep -q __asan_init "$clattn" || signals="$signals SEGV:139"
+for signal in $signals; do
     "$clattn" run --random b1h8q9000k9000d128:f32 --verify --time -o staged.npy >out 2>err &
     pid=$!
     waited=0
