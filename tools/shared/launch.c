@@ -17,7 +17,7 @@ static enum exit_code fail_opencl(const char *call, const char *operand, cl_int 
 static enum exit_code create_buffer(struct launch *launch, clattn_context *context, enum operand operand, size_t bytes)
 {
     cl_int code;
-    cl_mem_flags flags = operand < OUTPUT ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY;
+    cl_mem_flags flags = operand < OUTPUT ? CL_MEM_READ_ONLY : CL_MEM_READ_WRITE;
     cl_mem buffer = clCreateBuffer(clattn_context_cl_context(context), flags, bytes, NULL, &code);
     if (code != CL_SUCCESS) {
         cl_ulong most = 0;
