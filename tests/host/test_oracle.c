@@ -462,8 +462,8 @@ struct arrays {
     float scores[HEADS * LENGTH * LENGTH];
 };
 
-static struct compare_result compare_damaged(const clattn_attention_desc *desc, const struct arrays *arrays,
-                                             bool unit_variance)
+static struct compare_result compare_by(const clattn_attention_desc *desc, const struct arrays *arrays, bool any_inputs,
+                                        bool unit_variance)
 {
     struct oracle_operands operands = {.desc = desc,
                                        .q_len = LENGTH,
@@ -472,7 +472,22 @@ static struct compare_result compare_damaged(const clattn_attention_desc *desc, 
                                        .key = arrays->key,
                                        .value = arrays->value};
 
-    return compare_attention(&operands, arrays->output, arrays->lse, arrays->scores, 1, false, false, unit_variance);
+    return compare_attention(&operands, arrays->output, arrays->lse, arrays->scores, 1, false, any_inputs,
+                             unit_variance);
+}
+
+static struct compare_result compare_damaged(const clattn_attention_desc *desc, const struct arrays *arrays,
+                                             bool unit_variance)
+{
+    return compare_by(desc, arrays, false, unit_variance);
+}
+
+/* The bound that holds for any inputs is 2^-16 (1 + A), 23 to 32 times as much as that of random ones for 32 keys. */
+static void check_any_inputs(const clattn_attention_desc *desc, const struct arrays *arrays)
+{
+    const double random = compare_by(desc, arrays, false, false).worst_share;
+    const double any = compare_by(desc, arrays, true, false).worst_share;
+    assert_true(random > 23.0 * any && random < 32.0 * any);
 }
 
 static float noise(uint32_t *state)
@@ -540,12 +555,14 @@ static void damage_is_found(void **state)
     arrays->lse[5] += 1e-4F;
     result = compare_damaged(&desc, arrays, true);
     assert_true(!result.passed && strncmp(result.message, "lse[0,0,5,0] is ", 16) == 0);
+    check_any_inputs(&desc, arrays);
     arrays->lse[5] = kept;
 
     kept = arrays->scores[6];
     arrays->scores[6] *= 1.001F;
     result = compare_damaged(&desc, arrays, true);
     assert_true(!result.passed && strncmp(result.message, "scores[0,0,0,6] is ", 19) == 0);
+    check_any_inputs(&desc, arrays);
     arrays->scores[6] = kept;
 
     for (int n = 0; n < ELEMENTS; ++n) /* within the bound of every element, but all of them away from 0 */
