@@ -21,6 +21,21 @@ static clattn_status find_root(const cl_device_id *devices, cl_uint count, cl_de
     return CLATTN_SUCCESS;
 }
 
+/* Drivers differ in whether a context that was made of a device takes its parts: a queue tells. */
+static clattn_status check_part(cl_context cl_ctx, cl_device_id device, clattn_error *error)
+{
+    cl_int code = CL_SUCCESS;
+    cl_command_queue queue = clCreateCommandQueue(cl_ctx, device, 0, &code);
+    if (code != CL_SUCCESS)
+        return cla_fail_code(
+            error, CLATTN_ERROR_INVALID_ARGUMENT, code,
+            "device is a sub-device of one of cl_ctx's, which this driver does not take (%s): expected "
+            "a cl_ctx made of sub-devices",
+            cla_cl_code_string(code));
+    clReleaseCommandQueue(queue);
+    return CLATTN_SUCCESS;
+}
+
 /*
  * Whether `device` is one of the devices of `cl_ctx`. Drivers differ in what they list where a context was made of
  * sub-devices: these, or the devices that they are parts of.
@@ -42,7 +57,7 @@ static clattn_status check_device(cl_context cl_ctx, cl_device_id device, clattn
     CLA_TRY(status);
     CLA_CHECK(root != NULL, error, "device is %p: expected one of the %u devices of cl_ctx, or a sub-device of one",
               (void *)device, (unsigned)count);
-    return CLATTN_SUCCESS;
+    return root == device ? CLATTN_SUCCESS : check_part(cl_ctx, device, error);
 }
 
 /* Takes hold of both OpenCL objects or of none. */
