@@ -21,7 +21,8 @@ static clattn_status check_position(const struct cla_problem *problem, const cla
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "position is %lld: expected 0 or more",
                         (long long)args->position);
     const bool ring = problem->semantics.kv_storage == CLATTN_STORAGE_CIRCULAR;
-    const bool refused = args->capacity < 0 || args->length < 0 || args->length > problem->q_len || args->capacity > problem->kv_len;
+    const bool refused =
+        args->capacity < 0 || args->length < 0 || args->length > problem->q_len || args->capacity > problem->kv_len;
     if (!ring && !refused && args->position > args->capacity - args->length)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "position is %lld and length is %lld: expected a sum of at most the capacity, %lld",
