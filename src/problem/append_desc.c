@@ -6,12 +6,12 @@
 #include "util/struct_size.h"
 
 static const struct cla_operand operands[] = {
-    [CLA_KEY] = {"key", CLA_CUT_ROWS, true}, /* the new ones */
-    [CLA_VALUE] = {"value", CLA_CUT_ROWS, true},
-    [CLA_BLOCK_TABLE] = {"block_table", CLA_CUT_PAGES, true},
-    [CLA_KEY_CACHE] = {"key_cache", CLA_CUT_KEYS, true},
-    [CLA_VALUE_CACHE] = {"value_cache", CLA_CUT_KEYS, true},
-    [CLA_APPEND_POSITIONS] = {"positions", CLA_CUT_NONE, false},
+    [CLA_KEY] = {"key", CLA_CUT_ROWS, CLA_STRIDED}, /* the new ones */
+    [CLA_VALUE] = {"value", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_BLOCK_TABLE] = {"block_table", CLA_CUT_PAGES, CLA_STRIDED},
+    [CLA_KEY_CACHE] = {"key_cache", CLA_CUT_KEYS, CLA_STRIDED},
+    [CLA_VALUE_CACHE] = {"value_cache", CLA_CUT_KEYS, CLA_STRIDED},
+    [CLA_APPEND_POSITIONS] = {"positions", CLA_CUT_NONE, 0},
 };
 _Static_assert(CLA_NUM_APPEND_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 

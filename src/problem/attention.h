@@ -29,20 +29,20 @@ enum cla_attention_operand {
 /* Their rows of an operand table, in which an operation that goes on with operands of its own begins. */
 /* clang-format off */
 #define CLA_ATTENTION_OPERANDS \
-    [CLA_QUERY] = {"query", CLA_CUT_ROWS, true}, \
-    [CLA_KEY] = {"key", CLA_CUT_KEYS, true}, \
-    [CLA_VALUE] = {"value", CLA_CUT_KEYS, true}, \
-    [CLA_OUTPUT] = {"output", CLA_CUT_ROWS, true}, \
-    [CLA_MASK] = {"mask", CLA_CUT_MASK, true}, \
-    [CLA_KV_LENGTHS] = {"kv_lengths", CLA_CUT_NONE, false}, \
-    [CLA_LSE] = {"lse", CLA_CUT_ROWS, false}, \
-    [CLA_SCORES] = {"scores", CLA_CUT_SCORES, true, true}, \
-    [CLA_SINKS] = {"sinks", CLA_CUT_NONE, false}, \
-    [CLA_ALIBI_SLOPES] = {"alibi_slopes", CLA_CUT_NONE, false}, \
-    [CLA_RELATIVE_BIAS] = {"relative_bias", CLA_CUT_NONE, false}, \
-    [CLA_BLOCK_TABLE] = {"block_table", CLA_CUT_PAGES, true}, \
-    [CLA_Q_CU_LENGTHS] = {"q_cu_lengths", CLA_CUT_NONE, false}, \
-    [CLA_KV_CU_LENGTHS] = {"kv_cu_lengths", CLA_CUT_NONE, false}
+    [CLA_QUERY] = {"query", CLA_CUT_ROWS, CLA_STRIDED}, \
+    [CLA_KEY] = {"key", CLA_CUT_KEYS, CLA_STRIDED}, \
+    [CLA_VALUE] = {"value", CLA_CUT_KEYS, CLA_STRIDED}, \
+    [CLA_OUTPUT] = {"output", CLA_CUT_ROWS, CLA_STRIDED}, \
+    [CLA_MASK] = {"mask", CLA_CUT_MASK, CLA_STRIDED}, \
+    [CLA_KV_LENGTHS] = {"kv_lengths", CLA_CUT_NONE, 0}, \
+    [CLA_LSE] = {"lse", CLA_CUT_ROWS, 0}, \
+    [CLA_SCORES] = {"scores", CLA_CUT_SCORES, CLA_STRIDED | CLA_READ_BACK}, \
+    [CLA_SINKS] = {"sinks", CLA_CUT_NONE, 0}, \
+    [CLA_ALIBI_SLOPES] = {"alibi_slopes", CLA_CUT_NONE, 0}, \
+    [CLA_RELATIVE_BIAS] = {"relative_bias", CLA_CUT_NONE, 0}, \
+    [CLA_BLOCK_TABLE] = {"block_table", CLA_CUT_PAGES, CLA_STRIDED}, \
+    [CLA_Q_CU_LENGTHS] = {"q_cu_lengths", CLA_CUT_NONE, 0}, \
+    [CLA_KV_CU_LENGTHS] = {"kv_cu_lengths", CLA_CUT_NONE, 0}
 /* clang-format on */
 
 extern const struct cla_operation cla_attention_operation;

@@ -8,18 +8,18 @@
 
 static const struct cla_operand operands[] = {
     CLA_ATTENTION_OPERANDS,
-    [CLA_INPUT] = {"input", CLA_CUT_ROWS, true},
-    [CLA_CONTEXT] = {"context", CLA_CUT_KEYS, true},
-    [CLA_W_Q] = {"w_q", CLA_CUT_NONE, false},
-    [CLA_W_K] = {"w_k", CLA_CUT_NONE, false},
-    [CLA_W_V] = {"w_v", CLA_CUT_NONE, false},
-    [CLA_W_O] = {"w_o", CLA_CUT_NONE, false},
-    [CLA_W_QKV] = {"w_qkv", CLA_CUT_NONE, false},
-    [CLA_B_Q] = {"b_q", CLA_CUT_NONE, false},
-    [CLA_B_K] = {"b_k", CLA_CUT_NONE, false},
-    [CLA_B_V] = {"b_v", CLA_CUT_NONE, false},
-    [CLA_B_O] = {"b_o", CLA_CUT_NONE, false},
-    [CLA_B_QKV] = {"b_qkv", CLA_CUT_NONE, false},
+    [CLA_INPUT] = {"input", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_CONTEXT] = {"context", CLA_CUT_KEYS, CLA_STRIDED},
+    [CLA_W_Q] = {"w_q", CLA_CUT_NONE, 0},
+    [CLA_W_K] = {"w_k", CLA_CUT_NONE, 0},
+    [CLA_W_V] = {"w_v", CLA_CUT_NONE, 0},
+    [CLA_W_O] = {"w_o", CLA_CUT_NONE, 0},
+    [CLA_W_QKV] = {"w_qkv", CLA_CUT_NONE, 0},
+    [CLA_B_Q] = {"b_q", CLA_CUT_NONE, 0},
+    [CLA_B_K] = {"b_k", CLA_CUT_NONE, 0},
+    [CLA_B_V] = {"b_v", CLA_CUT_NONE, 0},
+    [CLA_B_O] = {"b_o", CLA_CUT_NONE, 0},
+    [CLA_B_QKV] = {"b_qkv", CLA_CUT_NONE, 0},
 };
 _Static_assert(CLA_NUM_LAYER_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 

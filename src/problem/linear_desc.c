@@ -7,10 +7,10 @@
 #include <inttypes.h>
 
 static const struct cla_operand operands[] = {
-    [CLA_LINEAR_INPUT] = {"input", CLA_CUT_ROWS, true},
-    [CLA_LINEAR_WEIGHT] = {"weight", CLA_CUT_NONE, true},
-    [CLA_LINEAR_BIAS] = {"bias", CLA_CUT_NONE, false},
-    [CLA_LINEAR_OUTPUT] = {"output", CLA_CUT_ROWS, true},
+    [CLA_LINEAR_INPUT] = {"input", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_LINEAR_WEIGHT] = {"weight", CLA_CUT_NONE, CLA_STRIDED},
+    [CLA_LINEAR_BIAS] = {"bias", CLA_CUT_NONE, 0},
+    [CLA_LINEAR_OUTPUT] = {"output", CLA_CUT_ROWS, CLA_STRIDED},
 };
 _Static_assert(CLA_NUM_LINEAR_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 

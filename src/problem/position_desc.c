@@ -9,11 +9,11 @@
 #include <math.h>
 
 static const struct cla_operand operands[] = {
-    [CLA_TOKENS_IN] = {"input", CLA_CUT_ROWS, true},
-    [CLA_TOKENS_OUT] = {"output", CLA_CUT_ROWS, true},
-    [CLA_POSITIONS] = {"positions", CLA_CUT_REPEATED, false},
-    [CLA_COS] = {"cos", CLA_CUT_NONE, false},
-    [CLA_SIN] = {"sin", CLA_CUT_NONE, false},
+    [CLA_TOKENS_IN] = {"input", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_TOKENS_OUT] = {"output", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_POSITIONS] = {"positions", CLA_CUT_REPEATED, 0},
+    [CLA_COS] = {"cos", CLA_CUT_NONE, 0},
+    [CLA_SIN] = {"sin", CLA_CUT_NONE, 0},
 };
 _Static_assert(CLA_NUM_POSITION_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 

@@ -7,9 +7,9 @@
 
 static const struct cla_operand operands[] = {
     CLA_ATTENTION_OPERANDS,
-    [CLA_WEIGHTS] = {"weights", CLA_CUT_SCORES, true, true},
-    [CLA_PARTS] = {"parts_output", CLA_CUT_PARTS, false},
-    [CLA_PART_LSE] = {"part_lse", CLA_CUT_PARTS, false},
+    [CLA_WEIGHTS] = {"weights", CLA_CUT_SCORES, CLA_STRIDED | CLA_READ_BACK},
+    [CLA_PARTS] = {"parts_output", CLA_CUT_PARTS, 0},
+    [CLA_PART_LSE] = {"part_lse", CLA_CUT_PARTS, 0},
 };
 _Static_assert(CLA_NUM_PRIMITIVE_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 

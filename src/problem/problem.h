@@ -39,11 +39,15 @@ enum cla_cut {
     CLA_CUT_PARTS,    /* [kv_len, ., q_len, .] */
 };
 
+enum cla_operand_flag {
+    CLA_STRIDED = 1 << 0,   /* its layout is the caller's, so a run may bring another */
+    CLA_READ_BACK = 1 << 1, /* an output that kernels also read */
+};
+
 struct cla_operand {
     const char *name; /* as the arguments of a run call it */
     enum cla_cut cut;
-    bool strided;   /* its layout is the caller's, so a run may bring another */
-    bool read_back; /* an output that kernels also read */
+    unsigned flags; /* of cla_operand_flag */
 };
 
 #define CLA_MAX_OPERANDS 32

@@ -152,7 +152,7 @@ static clattn_status take_strides(const clattn_plan *plan, int operand, clattn_b
     const char *name = cla_operand_name(&plan->problem, operand);
     if (memcmp(buffer->strides, none, sizeof none) == 0)
         return CLATTN_SUCCESS;
-    if (!plan->problem.operation->operands[operand].strided)
+    if ((plan->problem.operation->operands[operand].flags & CLA_STRIDED) == 0)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "%s.strides are given: expected 0, this operand is dense in every run", name);
     if (cla_plan_strides_are_fixed(plan, operand))
@@ -191,7 +191,7 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
             continue;
         }
         p->unfit = p->tensor.written ? CL_MEM_READ_ONLY : CL_MEM_WRITE_ONLY;
-        if (operation->operands[o].read_back)
+        if ((operation->operands[o].flags & CLA_READ_BACK) != 0)
             p->unfit |= CL_MEM_WRITE_ONLY;
         CLA_TRY(check_buffer(plan, &run->buffer[o], cla_operand_name(problem, o),
                              p->tensor.span * p->tensor.element_size, p->tensor.element_size, p, error));
