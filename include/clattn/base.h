@@ -192,7 +192,8 @@ typedef struct clattn_context clattn_context;
 /*
  * Makes a context on OpenCL objects of the caller's. `device` must be one of `cl_ctx`'s, or a sub-device of one
  * (clCreateSubDevices), as of a CPU some of whose cores are to stay free, where the driver takes it (PoCL does; Intel's
- * wants a cl_ctx made of the sub-devices); both are retained.
+ * wants a cl_ctx made of the sub-devices); both are retained. PoCL's sub-devices are not given back, since its threads
+ * may still look at one when nobody holds it any more: keep one that you have used without a context as well.
  * `desc` may be NULL. Builds nothing. Fails with INVALID_ARGUMENT where `device` is not in `cl_ctx`, NO_DEVICE where
  * the verdict on the device is unusable.
  */

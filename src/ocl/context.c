@@ -131,7 +131,8 @@ void cla_context_release(clattn_context *context)
     }
     if (ours) {
         clReleaseContext(context->cl_ctx);
-        clReleaseDevice(context->device.id);
+        if (!context->device.uses_released)
+            clReleaseDevice(context->device.id);
         cla_lock_destroy(&context->lock);
     }
     free(context);

@@ -2,6 +2,7 @@
 /* The facts of a device, and what follows from them: class, vector width, verdict. */
 #include "ocl/device.h"
 #include "util/error.h"
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -193,31 +194,43 @@ struct quirk {
     const char *opencl;   /* what CL_DEVICE_VERSION contains */
     unsigned first, last; /* versions of CL_DRIVER_VERSION, 301 for 3.1 */
     uint32_t most_lanes;  /* float lanes that its compiler takes; 0: all that the device has */
+    bool uses_released;   /* see uses_released of struct cla_device */
     const char *reason;   /* what may show in results; NULL: nothing does */
 };
 
 static const struct quirk quirks[] = {
     /* 2026-11: LLVM 14 of PyPI's build of 3.0 ends the process at a float16 on some CPUs ("how to scalarize"). */
-    {"PoCL", 300, 300, 8, NULL},
+    {"PoCL", 300, 300, 8, false, NULL},
     /* 2026-11: seen in 6.0; 5.0 has the same source, 3.1 another, and 7.1 gave no wrong kernel. Only code for CPUs. */
-    {"PoCL", 500, 699, 0,
+    {"PoCL", 500, 699, 0, false,
      "PoCL 5 and 6 now and then compile a kernel with barriers wrongly: here those of flash, split_kv, unfused and "
      "tiled, and so scores; for these use another version or driver"},
+    /*
+     * 2026-12: its threads ask the device of an event's queue how to free the event, which may be after a wait for the
+     * event has returned; a queue does not hold its device. Seen in 3.1; the source of August 2026 has it too.
+     */
+    {"PoCL", 0, UINT_MAX, 0, true, NULL},
 };
 
-/* One without any where the driver has none. */
-static const struct quirk *quirk_of(const clattn_device_info *info)
+/* What the rows that fit a driver say together. */
+static struct quirk quirk_of(const clattn_device_info *info)
 {
-    static const struct quirk none = {.opencl = ""};
+    struct quirk all = {.opencl = ""};
     unsigned major = 0, minor = 0;
     if (info->device_class != CLATTN_DEVICE_CLASS_CPU || sscanf(info->driver, "%u.%u", &major, &minor) != 2)
-        return &none;
+        return all;
     const unsigned version = 100 * major + minor;
     for (size_t i = 0; i < sizeof quirks / sizeof *quirks; i++) {
-        if (strstr(info->opencl, quirks[i].opencl) != NULL && version >= quirks[i].first && version <= quirks[i].last)
-            return &quirks[i];
+        const struct quirk *one = &quirks[i];
+        if (strstr(info->opencl, one->opencl) == NULL || version < one->first || version > one->last)
+            continue;
+        if (one->most_lanes != 0)
+            all.most_lanes = one->most_lanes;
+        if (one->reason != NULL)
+            all.reason = one->reason;
+        all.uses_released |= one->uses_released;
     }
-    return &none;
+    return all;
 }
 
 /*
@@ -232,7 +245,7 @@ static clattn_status choose_lanes(struct cla_device *device, clattn_error *error
         return CLATTN_SUCCESS;
     CLA_TRY(ASK_OPTIONAL(device->id, CL_DEVICE_PREFERRED_VECTOR_WIDTH_FLOAT, preferred, error));
     cl_uint width = preferred > device->info.vector_width ? preferred : device->info.vector_width;
-    const uint32_t most = quirk_of(&device->info)->most_lanes;
+    const uint32_t most = quirk_of(&device->info).most_lanes;
     if (most != 0 && width > most)
         width = most;
     device->vector_lanes = width >= 16 ? 16 : width >= 8 ? 8 : 4;
@@ -244,7 +257,7 @@ static void judge(clattn_device_info *info, const struct facts *facts)
     const cl_device_fp_config ieee = CL_FP_INF_NAN | CL_FP_ROUND_TO_NEAREST;
     unsigned version = opencl_version(info);
     bool embedded = strcmp(facts->profile, "EMBEDDED_PROFILE") == 0;
-    const struct quirk *quirk = quirk_of(info);
+    const struct quirk quirk = quirk_of(info);
 
     info->verdict = CLATTN_VERDICT_UNUSABLE;
     if (!facts->available) {
@@ -273,9 +286,9 @@ static void judge(clattn_device_info *info, const struct facts *facts)
             "another device for speed",
             (unsigned long long)info->local_memory, (unsigned long long)info->max_work_group, LEAST_LOCAL_MEMORY,
             LEAST_WORK_GROUP);
-    } else if (quirk->reason != NULL) {
+    } else if (quirk.reason != NULL) {
         info->verdict = CLATTN_VERDICT_LIMITED;
-        snprintf(info->reason, sizeof info->reason, "%s", quirk->reason);
+        snprintf(info->reason, sizeof info->reason, "%s", quirk.reason);
     } else {
         info->verdict = CLATTN_VERDICT_READY;
     }
@@ -300,8 +313,10 @@ clattn_status cla_device_query(cl_device_id id, struct cla_device *device, clatt
         device->info.device_class = classify(device->info.type, facts.local_type);
         status = choose_lanes(device, error);
     }
-    if (status == CLATTN_SUCCESS)
+    if (status == CLATTN_SUCCESS) {
         judge(&device->info, &facts);
+        device->uses_released = quirk_of(&device->info).uses_released;
+    }
     free(facts.profile);
     free(facts.extensions);
     return status;

@@ -11,6 +11,7 @@ struct cla_device {
     cl_platform_id platform;
     clattn_device_info info; /* complete, struct_size included */
     bool has_fma;            /* CL_FP_FMA: fma() is a single instruction */
+    bool uses_released;      /* the driver may go on with a sub-device after the last one that held it has let go */
     uint32_t vector_lanes;   /* float lanes of the widest vector that one work-item should use: 1, 4, 8 or 16 */
 };
 
