@@ -12,6 +12,7 @@
  *
  *   CLA_INPUT_TYPE    as in lib/types.cl
  *   CLA_INTERLEAVED   1: pair k is elements 2k and 2k + 1; 0: k and k + rotary_dim / 2
+ *   CLA_BACKWARD      1: turned by -a
  *   CLA_TABLES        1: cosines and sines are given; 0: they follow from fractions
  *   CLA_TABLE_TYPE    of cosines and sines, as in lib/types.cl
  *   CLA_POSITIONS     1 int, 2 long: positions are given; 0: token i stands at offset + i
@@ -20,8 +21,8 @@
  *
  * Local memory: none.
  */
-#if !defined(CLA_INPUT_TYPE) || !defined(CLA_INTERLEAVED) || !defined(CLA_TABLES) || !defined(CLA_TABLE_TYPE) ||       \
-    !defined(CLA_POSITIONS) || !defined(CLA_PAIRS) || !defined(CLA_GROUP_SIZE)
+#if !defined(CLA_INPUT_TYPE) || !defined(CLA_INTERLEAVED) || !defined(CLA_BACKWARD) || !defined(CLA_TABLES) ||         \
+    !defined(CLA_TABLE_TYPE) || !defined(CLA_POSITIONS) || !defined(CLA_PAIRS) || !defined(CLA_GROUP_SIZE)
 #error "rotary.cl: a parameter is not defined"
 #endif
 
@@ -131,6 +132,9 @@ rotary(__global const input_t *input, long4 input_view, __global output_t *outpu
                 const float2 both = sin_cos(given, fractions[k + n]);
                 sine[n] = both.x;
                 cosine[n] = both.y;
+#endif
+#if CLA_BACKWARD
+                sine[n] = -sine[n];
 #endif
             }
             for (int h = h0; h < h1; h++) {

@@ -70,6 +70,9 @@ typedef struct clattn_rotary_desc {
                                  stands at position offset + i. Packed sequences are one batch with positions */
     clattn_layout input;      /* dtypes F32, F16 or BF16, each its own, over [batch, heads, length, head_dim] */
     clattn_layout output;     /* the same; the two may be one buffer if offset, strides and type are the same */
+    int backward; /* not 0: every pair is turned the other way, (x cos a + y sin a, y cos a - x sin a), and all else is
+                     the same. That makes the gradient by the input out of the gradient by the output, which are then
+                     what the names input and output stand for; without tables it also undoes the turn */
 } clattn_rotary_desc;
 
 typedef struct clattn_rotary_args {

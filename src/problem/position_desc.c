@@ -41,6 +41,8 @@ static void format_rotary(const struct cla_problem *problem, struct cla_line *li
     cla_format_types(problem, line);
     if (angles->rotary_pairs == CLATTN_ROTARY_INTERLEAVED)
         cla_line_add(line, ":interleaved");
+    if (angles->rotary_backward)
+        cla_line_add(line, ":backward");
     if (problem->tensor[CLA_COS].present)
         cla_line_add(line, problem->tensor[CLA_COS].dtype == CLATTN_F32   ? ":tables"
                            : problem->tensor[CLA_COS].dtype == CLATTN_F16 ? ":tables=f16"
@@ -190,6 +192,7 @@ clattn_status cla_problem_from_rotary(const clattn_rotary_desc *given, struct cl
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "pairs is %d: expected a clattn_rotary_pairs, 0 or 1",
                         (int)desc.pairs);
     problem->angles.rotary_pairs = desc.pairs;
+    problem->angles.rotary_backward = desc.backward != 0;
     CLA_TRY(desc.tables ? set_tables(&desc, problem, error) : set_base(desc.base, problem, error));
     CLA_TRY(set_positions(desc.positions, problem, error));
     CLA_TRY(set_tensor(problem, CLA_TOKENS_IN, &desc.input, error));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rotary embedding and sinusoidal encoding against their formulas in long double: both pairings, parts of a head, every
- * kind of position, tables, strides, types, in place, lengths below the plan's, far positions; and what they are for:
- * products of turned queries and keys depend on the distance alone.
+ * kind of position, tables, strides, types, in place, lengths below the plan's, far positions, backward; and what they
+ * are for: products of turned queries and keys depend on the distance alone.
  */
 #include "compare.h"
 #include "tensors.h"
@@ -73,6 +73,7 @@ struct rotary_case {
     int64_t offset;
     double base;
     clattn_dtype table;
+    bool backward;
 };
 
 static struct tensor make(const struct rotary_case *c, clattn_dtype dtype)
@@ -132,7 +133,7 @@ static void check_rotary(const struct rotary_case *c, const char *name, const st
             double y = tensor_get(from, b, h, i, other);
             long double cosine, sine;
             turn_of(c, cosines, sines, positions[b * c->length + i], b, k, &cosine, &sine);
-            expected = (double)(x * cosine + (second ? y : -y) * sine);
+            expected = (double)(x * cosine + (second != c->backward ? y : -y) * sine);
             double size = c->tables == NO_TABLES ? ANGLE_BOUND * (fabs(x) + fabs(y))
                                                  : 0x1p-22 * (fabs(x * (double)cosine) + fabs(y * (double)sine));
             bound = size + rounding(c->output, fabs(expected) + size);
@@ -185,6 +186,7 @@ static void rotary_of_case(const struct harness *harness, const struct rotary_ca
     desc.positions = c->positions;
     desc.input = input.layout;
     desc.output = output.layout;
+    desc.backward = c->backward;
     harness_check(clattn_rotary_plan_create(harness->context, &desc, &plan, &error), &error, name);
     assert_int_equal(clattn_plan_workspace_size(plan), 0);
     clattn_rotary_args_init(&args, plan);
@@ -227,27 +229,36 @@ static void rotary_is_right(void **state)
 {
     static const struct rotary_case cases[] = {
         /* batch, heads, length, head_dim, rotary_dim, pairs, positions, tables, lay, types, in place, run, offset,
-           base, type of the tables */
-        {1, 1, 1, 2, 2, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 1, 10000.0, F32},
-        {2, 3, 5, 64, 64, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 0, 10000.0, F32},
-        {2, 3, 5, 64, 64, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F32, F32, true, 0, 7, 500000.0, F32},
-        {1, 17, 33, 72, 72, CLATTN_ROTARY_HALVES, I32, NO_TABLES, BSHD, F32, F32, true, 0, 0, 10000.0, F32},
-        {1, 17, 33, 72, 72, CLATTN_ROTARY_INTERLEAVED, I64, NO_TABLES, BSHD, F16, F16, true, 20, 0, 10000.0, F32},
-        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, I64, NO_TABLES, PADDED, F32, F32, false, 0, 0, 10000.0, F32},
-        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, PADDED, F32, F32, true, 4, -3, 1.5, F32},
-        {3, 9, 9, 21, 20, CLATTN_ROTARY_INTERLEAVED, I32, NO_TABLES, PADDED, BF16, F32, false, 5, 0, 10000.0, F32},
-        {2, 8, 4, 203, 2, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F16, F32, false, 0, 1 << 30, 10000.0, F32},
-        {1, 1, 130, 203, 198, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, BSHD, F32, F16, false, 129, 100, 1e6, F32},
-        {2, 2, 6, 128, 96, CLATTN_ROTARY_HALVES, I32, NO_TABLES, DENSE, BF16, BF16, true, 0, 0, 10000.0, F32},
-        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0, F32},
-        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F32, F32, true, 3, 2, 10000.0, F32},
-        {3, 5, 6, 40, 40, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0, F32},
-        {3, 5, 6, 40, 38, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, F16, F16, false, 5, 0, 10000.0, F32},
-        {3, 1, 6, 8, 4, CLATTN_ROTARY_HALVES, I32, OWN, PADDED, BF16, F16, false, 0, 0, 10000.0, F32},
-        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0, F16},
-        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F16, F16, true, 3, 2, 10000.0, F16},
-        {3, 2, 6, 40, 38, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0, BF16},
-        {3, 5, 6, 40, 40, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, BF16, BF16, false, 5, 0, 10000.0, BF16},
+           base, type of the tables, backward */
+        {1, 1, 1, 2, 2, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 1, 10000.0, F32, false},
+        {2, 3, 5, 64, 64, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 0, 10000.0, F32, false},
+        {2, 3, 5, 64, 64, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F32, F32, true, 0, 7, 500000.0, F32,
+         false},
+        {1, 17, 33, 72, 72, CLATTN_ROTARY_HALVES, I32, NO_TABLES, BSHD, F32, F32, true, 0, 0, 10000.0, F32, false},
+        {1, 17, 33, 72, 72, CLATTN_ROTARY_INTERLEAVED, I64, NO_TABLES, BSHD, F16, F16, true, 20, 0, 10000.0, F32,
+         false},
+        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, I64, NO_TABLES, PADDED, F32, F32, false, 0, 0, 10000.0, F32, false},
+        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, PADDED, F32, F32, true, 4, -3, 1.5, F32, false},
+        {3, 9, 9, 21, 20, CLATTN_ROTARY_INTERLEAVED, I32, NO_TABLES, PADDED, BF16, F32, false, 5, 0, 10000.0, F32,
+         false},
+        {2, 8, 4, 203, 2, CLATTN_ROTARY_INTERLEAVED, NONE, NO_TABLES, DENSE, F16, F32, false, 0, 1 << 30, 10000.0, F32,
+         false},
+        {1, 1, 130, 203, 198, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, BSHD, F32, F16, false, 129, 100, 1e6, F32, false},
+        {2, 2, 6, 128, 96, CLATTN_ROTARY_HALVES, I32, NO_TABLES, DENSE, BF16, BF16, true, 0, 0, 10000.0, F32, false},
+        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0, F32, false},
+        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F32, F32, true, 3, 2, 10000.0, F32, false},
+        {3, 5, 6, 40, 40, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0, F32, false},
+        {3, 5, 6, 40, 38, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, F16, F16, false, 5, 0, 10000.0, F32, false},
+        {3, 1, 6, 8, 4, CLATTN_ROTARY_HALVES, I32, OWN, PADDED, BF16, F16, false, 0, 0, 10000.0, F32, false},
+        {2, 5, 6, 128, 128, CLATTN_ROTARY_HALVES, NONE, SHARED, DENSE, F32, F32, false, 0, 3, 10000.0, F16, false},
+        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F16, F16, true, 3, 2, 10000.0, F16, false},
+        {3, 2, 6, 40, 38, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F32, BF16, false, 0, 0, 10000.0, BF16, false},
+        {3, 5, 6, 40, 40, CLATTN_ROTARY_INTERLEAVED, I32, OWN, DENSE, BF16, BF16, false, 5, 0, 10000.0, BF16, false},
+        {2, 3, 5, 64, 64, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, DENSE, F32, F32, false, 0, 7, 10000.0, F32, true},
+        {1, 17, 33, 72, 70, CLATTN_ROTARY_INTERLEAVED, I64, NO_TABLES, BSHD, F16, F16, true, 20, 0, 10000.0, F32, true},
+        {3, 2, 9, 21, 6, CLATTN_ROTARY_HALVES, NONE, NO_TABLES, PADDED, BF16, F32, false, 4, -3, 1.5, F32, true},
+        {2, 5, 6, 128, 34, CLATTN_ROTARY_INTERLEAVED, NONE, OWN, PADDED, F32, F32, true, 3, 2, 10000.0, F16, true},
+        {3, 2, 6, 40, 38, CLATTN_ROTARY_HALVES, I64, SHARED, BSHD, F16, BF16, false, 0, 0, 10000.0, BF16, true},
     };
     char name[32];
 
@@ -374,6 +385,112 @@ static void products_depend_on_the_distance_alone(void **state)
         clattn_plan_release(plan);
         tensor_free(&query);
         tensor_free(&key);
+    }
+}
+
+/* One run of `desc`, with tables or without, from `from` to `to`, at offset 3. */
+static void turn_all(const struct harness *harness, const clattn_rotary_desc *desc, struct tensor *from,
+                     struct tensor *to, struct tensor *cosines, struct tensor *sines)
+{
+    clattn_plan *plan = NULL;
+    clattn_rotary_args args;
+    clattn_error error;
+
+    harness_check(clattn_rotary_plan_create(harness->context, desc, &plan, &error), &error, "turn");
+    clattn_rotary_args_init(&args, plan);
+    args.offset = 3;
+    args.input = tensor_upload(harness, from);
+    args.output = tensor_upload(harness, to);
+    if (desc->tables) {
+        args.cos = tensor_upload(harness, cosines);
+        args.sin = tensor_upload(harness, sines);
+    }
+    harness_check(clattn_rotary_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "turn");
+    tensor_download(harness, to);
+    clattn_plan_release(plan);
+    struct tensor *uploaded[] = {from, to, cosines, sines};
+    for (size_t n = 0; n < 4; ++n) {
+        if (uploaded[n]->mem != NULL)
+            clReleaseMemObject(uploaded[n]->mem);
+        uploaded[n]->mem = NULL;
+    }
+}
+
+/* The sum of the products of all elements, and that of their sizes. */
+static double product_of(const struct tensor *t, const struct tensor *u, double *size)
+{
+    double sum = 0.0;
+
+    *size = 0.0;
+    TENSOR_FOR_EACH(t)
+    {
+        double product = tensor_get(t, b, h, i, j) * tensor_get(u, b, h, i, j);
+        sum += product;
+        *size += fabs(product);
+    }
+    return sum;
+}
+
+/* The gradient of a linear map R is its transpose: <R x, y> = <x, R^T y>, of any tables; and R^T R x = x without. */
+static void backward_is_the_transpose_and_the_inverse(void **state)
+{
+    enum { B = 2, H = 3, L = 7, D = 38, R = 34, TABLE = L + 3 };
+    const struct harness *harness = *state;
+
+    for (int n = 0; n < 6; ++n) {
+        const clattn_dtype type = (clattn_dtype)(n % 3);
+        struct tensor x = tensor_make(type, B, H, L, D, 0);
+        struct tensor y = tensor_make(type, B, H, L, D, 0);
+        struct tensor turned = tensor_make(type, B, H, L, D, 0);
+        struct tensor back = tensor_make(type, B, H, L, D, 0);
+        struct tensor cosines = tensor_make(type, 1, 1, TABLE, R / 2, 0);
+        struct tensor sines = tensor_make(type, 1, 1, TABLE, R / 2, 0);
+        clattn_rotary_desc desc;
+        double size, other_size;
+
+        tensor_fill(&x, 1.0, 1);
+        tensor_fill(&y, 1.0, 2);
+        tensor_fill(&cosines, 1.0, 3);
+        tensor_fill(&sines, 1.0, 4);
+        clattn_rotary_desc_init(&desc);
+        desc.batch = B;
+        desc.heads = H;
+        desc.length = L;
+        desc.head_dim = D;
+        desc.rotary_dim = R;
+        desc.pairs = n % 2 == 0 ? CLATTN_ROTARY_HALVES : CLATTN_ROTARY_INTERLEAVED;
+        desc.tables = n >= 3;
+        desc.table = type;
+        desc.table_length = TABLE;
+        desc.input.dtype = desc.output.dtype = type;
+        turn_all(harness, &desc, &x, &turned, &cosines, &sines);
+        desc.backward = 1;
+        turn_all(harness, &desc, &y, &back, &cosines, &sines);
+        const double forward = product_of(&turned, &y, &size);
+        const double backward = product_of(&x, &back, &other_size);
+        const double bound = (compare_epsilon(type) + 4.0 * ANGLE_BOUND) * (size + other_size);
+        if (!(fabs(forward - backward) <= bound))
+            fail_msg("case %d: <R x, y> is %.9g, <x, R^T y> is %.9g: expected the same", n, forward, backward);
+        if (desc.tables == 0) {
+            turn_all(harness, &desc, &turned, &back, &cosines, &sines);
+            TENSOR_FOR_EACH(&x)
+            {
+                const double expected = tensor_get(&x, b, h, i, j);
+                const bool stays = j >= R;
+                const int64_t k = desc.pairs == CLATTN_ROTARY_HALVES ? (j + R / 2) % R : j ^ 1;
+                const double pair = fabs(expected) + (stays ? 0.0 : fabs(tensor_get(&x, b, h, i, k)));
+                const double most = stays ? 0.0 : 4.0 * ANGLE_BOUND * pair + 2.0 * rounding(type, pair);
+                if (!(fabs(tensor_get(&back, b, h, i, j) - expected) <= most))
+                    fail_msg("case %d: R^T R x at [%d,%d,%d,%d] is %.9g: expected %.9g", n, (int)b, (int)h, (int)i,
+                             (int)j, tensor_get(&back, b, h, i, j), expected);
+            }
+        }
+        tensor_free(&x);
+        tensor_free(&y);
+        tensor_free(&turned);
+        tensor_free(&back);
+        tensor_free(&cosines);
+        tensor_free(&sines);
     }
 }
 
@@ -655,6 +772,7 @@ int main(void)
         cmocka_unit_test(rotary_is_right),
         cmocka_unit_test(angles_are_exact_at_any_distance),
         cmocka_unit_test(products_depend_on_the_distance_alone),
+        cmocka_unit_test(backward_is_the_transpose_and_the_inverse),
         cmocka_unit_test(sinusoidal_is_right),
         cmocka_unit_test(runs_are_refused),
         cmocka_unit_test(other_layouts_are_not_in_place),

@@ -176,9 +176,10 @@ static void strings_say_what_is_asked(void **state)
     rotary.base = 500000.0;
     rotary.positions = CLATTN_LENGTHS_I64;
     rotary.input.dtype = CLATTN_BF16;
+    rotary.backward = 2;
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     cla_problem_string(&problem, text, sizeof text);
-    assert_string_equal(text, "rotary b2h12l30d64r32:bf16-f32:interleaved:base=500000:positions");
+    assert_string_equal(text, "rotary b2h12l30d64r32:bf16-f32:interleaved:backward:base=500000:positions");
     rotary = with_tables();
     assert_int_equal(cla_problem_from_rotary(&rotary, &problem, NULL), CLATTN_SUCCESS);
     cla_problem_string(&problem, text, sizeof text);

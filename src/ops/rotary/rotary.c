@@ -24,6 +24,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *tile, clattn_
         CLA_TRY(cla_add_fractions(plan, &scale, 1, pairs, &fractions, error));
     cla_token_options(&options, problem, size);
     cla_option(&options, "CLA_INTERLEAVED", problem->angles.rotary_pairs == CLATTN_ROTARY_INTERLEAVED);
+    cla_option(&options, "CLA_BACKWARD", problem->angles.rotary_backward);
     cla_option(&options, "CLA_TABLES", tables);
     cla_option(&options, "CLA_TABLE_TYPE", tables ? (int64_t)problem->tensor[CLA_COS].dtype : (int64_t)CLATTN_F32);
     clattn_status status = cla_plan_add_step(plan, "rotary.cl", &options, "rotary", size, &step, error);
