@@ -32,12 +32,11 @@ static struct sight look(const struct oracle_operands *o, int64_t b, int64_t h, 
 {
     const clattn_attention_desc *desc = o->desc;
     struct oracle_sequence sequence = oracle_sequence(o, b);
-    struct sight sight = {.keys = oracle_keys(o, ORACLE_KEY, b, 0), .position = i, .first = 0, .end = sequence.kv_len};
+    struct sight sight = {.keys = oracle_keys(o, ORACLE_KEY, b, 0),
+                          .position = oracle_position(o, b, i),
+                          .first = 0,
+                          .end = sequence.kv_len};
 
-    if (desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT)
-        sight.position += sequence.kv_len - sequence.q_len;
-    if (desc->alignment == CLATTN_ALIGN_OFFSET)
-        sight.position += o->offset;
     const int64_t middle = sight.position + desc->window_shift; /* of what causality and window keep */
     if (desc->causal)
         sight.end = smaller(sight.end, middle + 1);

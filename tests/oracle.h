@@ -65,6 +65,9 @@ void oracle_row_compute(const struct oracle_operands *operands, int64_t b, int64
 
 struct oracle_sequence oracle_sequence(const struct oracle_operands *operands, int64_t b);
 
+/* Where query i of batch b stands among the keys: i + the offset of the alignment. */
+int64_t oracle_position(const struct oracle_operands *operands, int64_t b, int64_t i);
+
 /* Whether query i of (b, h) sees key j: there is one, and no band, mask or length excludes it. */
 bool oracle_visible(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j);
 

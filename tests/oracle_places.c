@@ -124,6 +124,15 @@ struct oracle_sequence oracle_sequence(const struct oracle_operands *o, int64_t 
     return sequence;
 }
 
+int64_t oracle_position(const struct oracle_operands *o, int64_t b, int64_t i)
+{
+    struct oracle_sequence sequence = oracle_sequence(o, b);
+
+    if (o->desc->alignment == CLATTN_ALIGN_BOTTOM_RIGHT)
+        return i + sequence.kv_len - sequence.q_len;
+    return o->desc->alignment == CLATTN_ALIGN_OFFSET ? i + o->offset : i;
+}
+
 int64_t oracle_query_at(const struct oracle_operands *o, enum oracle_tensor tensor, int64_t b, int64_t h, int64_t i)
 {
     bool ragged = o->desc->q_cu_lengths != CLATTN_LENGTHS_NONE;
