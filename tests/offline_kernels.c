@@ -311,6 +311,16 @@ static void ask_for_others(int dim, clattn_dtype type)
             desc.input.dtype = desc.output.dtype = type);
     ASK_FOR(linear, desc.batch = 1, desc.length = 512, desc.in_features = desc.out_features = 8 * dim, desc.bias = 1,
             desc.input.dtype = desc.weight.dtype = desc.bias_dtype = desc.output.dtype = type);
+    clattn_linear_desc linear;
+    clattn_linear_desc_init(&linear);
+    linear.batch = 1;
+    linear.length = 512;
+    linear.in_features = linear.out_features = 8 * dim;
+    linear.bias = 1;
+    linear.input.dtype = linear.weight.dtype = type;
+    ASK_FOR(linear_backward, desc.linear = &linear, desc.d_input = desc.d_weight = desc.d_bias = 1,
+            desc.d_output_layout.dtype = desc.d_input_layout.dtype = desc.d_weight_layout.dtype = desc.d_bias_dtype =
+                type);
 }
 
 static void ask_for_all(void)

@@ -152,3 +152,36 @@ APART static void add_values(vec_t *sums, const vec_t *weights, VALUE_SPACE cons
     for (; d < width; d++)
         sum_column(sums + d * CLA_VECTORS, weights, values + d, stride, count);
 }
+
+/*
+ * Defines name(sums, elements, rows, depth, count, add): sums[count][CLA_VECTORS] = elements . rows over `depth` of the index that
+ * both have; added to what `sums` holds where `add` is set. rows[depth][CLA_VECTORS] are turned. A block of the elements begins at
+ * block_at, which depends on n0, the number of its first; from there its term k of number n is at k * next_term + n * next_row.
+ * Sums and elements have room for whole blocks.
+ */
+#define DEFINE_ADD_PRODUCTS(name, block_at, next_row, next_term)                                                       \
+    APART static void name(vec_t *sums, const float *elements, const vec_t *rows, int depth, int count, int add)       \
+    {                                                                                                                  \
+        for (int n0 = 0; n0 < count; n0 += CLA_BLOCK, sums += CLA_BLOCK * CLA_VECTORS) {                               \
+            const float *element = elements + (block_at);                                                \
+            vec_t sum[CLA_BLOCK][CLA_VECTORS];                                                                         \
+            _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                      \
+            {                                                                                                          \
+                _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[n][v] = (vec_t)(0.0f);                     \
+            }                                                                                                          \
+            _Pragma("unroll 4") for (int k = 0; k < depth; k++)                                                        \
+            {                                                                                                          \
+                _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                  \
+                {                                                                                                      \
+                    const vec_t factor = (vec_t)(element[k * next_term + n * next_row]);                               \
+                    _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[n][v] +=                               \
+                        factor * rows[k * CLA_VECTORS + v];                                                            \
+                }                                                                                                      \
+            }                                                                                                          \
+            _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                      \
+            {                                                                                                          \
+                _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sums[n * CLA_VECTORS + v] =                    \
+                    add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+    }

@@ -10,11 +10,13 @@
  *   cache.h      the key/value cache: appends new keys and values, linear, circular or paged
  *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes
  *   layer.h      what stands around attention: the linear projection, the multi-head layer
+ *   backward.h   gradients: of the linear projection
  */
 #ifndef CLATTN_CLATTN_H
 #define CLATTN_CLATTN_H
 
 #include <clattn/attention.h>
+#include <clattn/backward.h>
 #include <clattn/base.h>
 #include <clattn/cache.h>
 #include <clattn/layer.h>

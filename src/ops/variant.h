@@ -41,6 +41,7 @@ extern const struct cla_registry cla_append_registry;
 extern const struct cla_registry cla_rotary_registry;
 extern const struct cla_registry cla_sinusoidal_registry;
 extern const struct cla_registry cla_linear_registry;
+extern const struct cla_registry cla_linear_backward_registry;
 
 /*
  * Makes the plan for a problem: tries the registry's variants in the order of the ranking, or only the one named

@@ -6,7 +6,7 @@
 
 bool cla_problem_is_empty(const struct cla_problem *problem, int64_t q_len)
 {
-    return problem->batch == 0 || problem->q_heads == 0 || q_len == 0;
+    return problem->batch == 0 || problem->q_heads == 0 || (q_len == 0 && !problem->operation->writes_without_queries);
 }
 
 /* Rows of keys: those of a pool or of a circular cache are all there whatever the length. */

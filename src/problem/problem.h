@@ -64,6 +64,7 @@ struct cla_operation {
     struct {
         int output, input; /* may be one buffer if they lie alike: an element is read before it is written; or 0, 0 */
     } in_place;
+    bool writes_without_queries; /* a run with a q_len of 0 has something to write */
     void (*format)(const struct cla_problem *problem, struct cla_line *line); /* all of the problem string */
     /* What lengths within the problem's must satisfy besides; may be NULL. Fails with INVALID_VALUE. */
     clattn_status (*check_lengths)(const struct cla_problem *problem, const struct cla_lengths *lengths,
@@ -84,6 +85,7 @@ struct cla_problem {
     struct cla_semantics semantics;   /* attention and its stages, append: of the rest neutral, which is all zero */
     struct cla_angles angles;         /* rotary, sinusoidal */
     clattn_layer_inputs layer_inputs; /* layer */
+    bool accumulate;                  /* backward: gradients are added to what is there */
 };
 
 static inline const char *cla_operand_name(const struct cla_problem *problem, int operand)

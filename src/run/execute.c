@@ -95,9 +95,10 @@ static int64_t count_groups(const struct cla_step *step, int64_t q_len, int64_t 
     int64_t rows = cla_clamp(q_len - step->first_row, 0, step->rows);
     if (step->packed_heads != 0 && !cla_mul(rows, step->packed_heads, &rows))
         return MOST_GROUPS + 1;
-    int64_t columns = step->tile_keys != 0 ? cla_ceil_div(kv_len, step->tile_keys) : step->column_groups;
-    int64_t groups = cla_ceil_div(rows, step->tile_rows);
-    if (!cla_mul(groups, columns, &groups) || !cla_mul(groups, step->heads, &groups))
+    int64_t key_tiles = step->tile_keys != 0 ? cla_ceil_div(kv_len, step->tile_keys) : 1;
+    int64_t groups = step->tile_rows != 0 ? cla_ceil_div(rows, step->tile_rows) : 1;
+    if (!cla_mul(groups, key_tiles, &groups) || !cla_mul(groups, step->column_groups, &groups) ||
+        !cla_mul(groups, step->heads, &groups))
         return MOST_GROUPS + 1;
     return cla_min(groups, MOST_GROUPS + 1);
 }

@@ -51,8 +51,8 @@ enum { CLA_MAX_ARGS = 48 };
 /*
  * A launch covers a slice of the problem: `heads` pairs of batch and head from `first_head` on, and of each the query
  * rows from `first_row` on, at most `rows`. Work-groups: heads * ceil(rows of this run / tile_rows) * columns, where
- * the rows of `packed_heads` query heads count together if that is not 0, and columns is ceil(kv_len of this run /
- * tile_keys) if tile_keys is not 0, else `column_groups`.
+ * the rows of `packed_heads` query heads count together if that is not 0, and columns is column_groups, times
+ * ceil(kv_len of this run / tile_keys) if tile_keys is not 0. With a tile_rows of 0 the rows do not count.
  */
 struct cla_step {
     cl_kernel kernel;

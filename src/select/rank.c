@@ -4,6 +4,7 @@
 #include "select/rank.h"
 #include "problem/attention.h"
 #include "problem/linear.h"
+#include "problem/linear_backward.h"
 #include <stdbool.h>
 #include <string.h>
 
@@ -24,6 +25,9 @@ static const struct {
     {&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
     {&cla_linear_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
     {&cla_linear_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},
+    {&cla_linear_backward_operation, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
+    {&cla_linear_backward_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
+    {&cla_linear_backward_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},
 };
 
 enum { NUM_ROWS = sizeof table / sizeof *table, NUM_RANKED = sizeof table[0].best_first / sizeof *table[0].best_first };

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The backward pass: gradients with respect to the inputs of an operation, from the gradient of its output.
+ *
+ *   linear   d_input = d_output weight    d_weight = d_output^T input    d_bias = column sums of d_output
+ *
+ * The gradient of rotary embedding is rotary embedding with `backward`, see position.h. Plans, lengths, buffers, events
+ * and errors are as in attention.h.
+ */
+#ifndef CLATTN_BACKWARD_H
+#define CLATTN_BACKWARD_H
+
+#include <clattn/base.h>
+#include <clattn/layer.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- linear --------------------------------------------------------------------------------------------------- */
+
+/*
+ * The gradients of linear as layer.h has it, whose shapes are those of what they are gradients of:
+ *
+ *   d_input[b,i,k]  = sum over n of d_output[b,i,n] * weight[n,k]
+ *   d_weight[n,k]   = sum over b and i of d_output[b,i,n] * input[b,i,k]
+ *   d_bias[n]       = sum over b and i of d_output[b,i,n]
+ *
+ * Promises:
+ *
+ *   - Arithmetic is in f32 for every storage type. Accuracy, element by element, of a sum of `terms` terms: |error| <=
+ *     (eps + E) M, M being the sum of the terms' absolute values, with what is added to. eps is eps32 = 2^-23 for a
+ *     gradient in f32, 2^-10 in f16 and 2^-7 in bf16; of up to 2^24 terms E is 2^-16 on any inputs, and on random ones
+ *     also at most 4 eps32 (1 + sqrt(terms) / 16). Conversions round to nearest even. Results that are subnormal in the
+ *     gradient's type may be off by the smallest normal number.
+ *   - NaN or Inf in a row of d_output reaches that row of d_input, in a column of it that row of d_weight and element
+ * of d_bias, in a column of the input or the weight that column of d_weight or d_input, and no other.
+ *   - Nothing is added to by two work-items at a time: the same plan on the same inputs gives the same bits every time.
+ *     A run with another length may round differently.
+ *   - Rows past a run's length count for nothing, whatever they hold. Every element of a gradient is written, of
+ * d_input as far as the length, and nothing else is.
+ */
+typedef struct clattn_linear_backward_desc {
+    size_t struct_size;
+    const clattn_linear_desc *linear; /* the forward's, read during the call only. Its sizes, bias, input and weight
+                                         count; bias_dtype, output and variant are not read */
+    int d_input;                      /* not 0: wanted. So with the next two; at least one */
+    int d_weight;
+    int d_bias;     /* needs a bias */
+    int accumulate; /* not 0: d_weight and d_bias are added to what their buffers hold, in f32, and rounded once */
+    clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the others */
+    clattn_layout d_input_layout;  /* over those of input; of this and the next no two elements in the same place */
+    clattn_layout d_weight_layout; /* over those of weight */
+    clattn_dtype d_bias_dtype;
+    const char *variant; /* NULL or "auto": the best one for the device; otherwise this one or UNSUPPORTED. Read during
+                            the call only */
+} clattn_linear_backward_desc;
+
+/*
+ * One run. Buffers may be absent (all zero) where the tensor is not in the plan or has no elements. With a length of 0,
+ * d_weight and d_bias are 0, or what they were; a plan whose batch is 0 does nothing at all.
+ */
+typedef struct clattn_linear_backward_args {
+    size_t struct_size;
+    int64_t length;       /* 0 to the plan's; dense strides stay those of the plan */
+    clattn_buffer input;  /* with d_weight only */
+    clattn_buffer weight; /* with d_input only */
+    clattn_buffer d_output;
+    clattn_buffer d_input;
+    clattn_buffer d_weight; /* kernels may read it, as d_bias: not created CL_MEM_WRITE_ONLY */
+    clattn_buffer d_bias;
+    clattn_buffer workspace; /* as attention's; see clattn_plan_workspace_size */
+} clattn_linear_backward_args;
+
+static inline void clattn_linear_backward_desc_init(clattn_linear_backward_desc *desc)
+{
+    memset(desc, 0, sizeof *desc);
+    desc->struct_size = sizeof *desc;
+}
+
+/* Sets the length to the plan's, 0 where that is NULL, and leaves every buffer absent. */
+static inline void clattn_linear_backward_args_init(clattn_linear_backward_args *args, const clattn_plan *plan)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+    clattn_plan_lengths(plan, &args->length, CLATTN_NULL, CLATTN_NULL);
+}
+
+/* The registry names of the variants, `index` from 0; NULL past the last. */
+CLATTN_API const char *clattn_linear_backward_variant(size_t index);
+
+/*
+ * Makes a plan, and runs it, as linear's functions do and with their errors. INVALID_ARGUMENT too where desc->linear is
+ * NULL, INVALID_VALUE where nothing is wanted or d_bias is and there is no bias; what is wrong with the forward's
+ * descriptor is said after "linear: ". A gradient shares no bytes with any other operand.
+ */
+CLATTN_API clattn_status clattn_linear_backward_plan_create(clattn_context *context,
+                                                            const clattn_linear_backward_desc *desc, clattn_plan **plan,
+                                                            clattn_error *error);
+CLATTN_API clattn_status clattn_linear_backward_run(clattn_plan *plan, cl_command_queue queue,
+                                                    const clattn_linear_backward_args *args, cl_uint num_events,
+                                                    const cl_event *wait_list, cl_event *event, clattn_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
