@@ -90,9 +90,8 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
         cla_step_long(step, split->outputs.part_stride);
         cla_step_long(step, split->states.part_stride);
         step->tile_keys = split->keys;
-    } else {
-        step->column_groups = 1;
     }
+    step->column_groups = 1;
 }
 
 clattn_status cla_finish_split(clattn_plan *plan, struct cla_step *step, const struct cla_split *split,

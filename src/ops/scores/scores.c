@@ -35,6 +35,7 @@ clattn_status cla_add_scores_step(clattn_plan *plan, clattn_scores_stage stage, 
     cla_step_slice(step);
     cla_step_semantics(step, problem, uses(stage));
     step->tile_keys = 4 * tile->width;
+    step->column_groups = 1;
     return CLATTN_SUCCESS;
 }
 
