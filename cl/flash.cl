@@ -110,6 +110,26 @@ static inline float4 finish_scores(float4 s, uint seen, const struct batch *batc
     return s;
 }
 
+#if CLA_DROPOUT
+/* Which of this work-item's pairs dropout keeps, as pairs_seen(). */
+static inline uint pairs_kept(const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+    uint pairs = 0;
+#pragma unroll 1
+    for (int r = 0; r < 4; r++)
+        pairs |= dropout_keeps((ulong)(view_row(dropout_view, batch->index, h, i + r) + j), dropout_key, dropout_threshold)
+                 << 4 * r;
+    return pairs;
+}
+
+/* The weights of a key as far as `kept`, every fourth bit, has them. */
+static inline float4 weights_kept(float4 p, uint kept)
+{
+    return (float4)(kept & 1 ? p.x : 0.0f, kept & 0x10 ? p.y : 0.0f, kept & 0x100 ? p.z : 0.0f,
+                    kept & 0x1000 ? p.w : 0.0f);
+}
+#endif
+
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 flash(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
       __global const value_t *value, long4 value_view, __global output_t *output, long4 output_view,
@@ -211,6 +231,13 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         s.c2 = exp2((s.c2 - largest) * LOG2E);
         s.c3 = exp2((s.c3 - largest) * LOG2E);
         sum = sum * fade + ((s.c0 + s.c1) + (s.c2 + s.c3));
+#if CLA_DROPOUT
+        const uint kept = pairs_kept(&batch, h, i, j, CLA_SEMANTICS);
+        s.c0 = weights_kept(s.c0, kept);
+        s.c1 = weights_kept(s.c1, kept >> 1);
+        s.c2 = weights_kept(s.c2, kept >> 2);
+        s.c3 = weights_kept(s.c3, kept >> 3);
+#endif
         to[0] = s.c0;
         to[CLA_HEIGHT] = s.c1;
         to[2 * CLA_HEIGHT] = s.c2;
@@ -252,7 +279,10 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
     }
 #endif
     sum = across_row_sum(sum, scratch, x, y);
-    const float4 inverse = sum == 0.0f ? (float4)(0.0f) : 1.0f / sum;
+    float4 inverse = sum == 0.0f ? (float4)(0.0f) : 1.0f / sum;
+#if CLA_DROPOUT
+    inverse *= dropout_scale;
+#endif
     EACH_PIECE(block_scale(&out[piece], inverse);)
 #pragma unroll
     for (int r = 0; r < 4; r++) {

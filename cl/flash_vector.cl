@@ -262,6 +262,9 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         follow(largest, most, out, held, holds);
         __global const value_t *values = value + value_row(value_view, &batch, g, j0, CLA_PLACES);
         weigh(weights, count, largest, sum, values, value_view.w);
+#if CLA_DROPOUT
+        drop_weights(weights, &rows, j0, count, dropout_key, dropout_threshold);
+#endif
 #if COPY_VALUES
         for (int k = 0; k < count; k++)
             row_at[k] = value_row(value_view, &batch, g, j0 + k, CLA_PLACES);
@@ -293,7 +296,10 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         out[n] += held[n];
 
     for (int v = 0; v < CLA_VECTORS; v++) {
-        const vec_t inverse = sum[v] == 0.0f ? (vec_t)(0.0f) : 1.0f / sum[v];
+        vec_t inverse = sum[v] == 0.0f ? (vec_t)(0.0f) : 1.0f / sum[v];
+#if CLA_DROPOUT
+        inverse *= dropout_scale;
+#endif
         for (int d = 0; d < CLA_VALUE_DIM; d++)
             out[d * CLA_VECTORS + v] *= inverse;
     }

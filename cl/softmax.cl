@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Softmax of rows, numerically stable: W[b,h,i,j] = e^(S_j - m) / sum over j of e^(S_j - m), m the largest S_j. A score
- * of -inf has weight 0, a row of nothing else weights of 0 and lse -inf. Within attention a sink joins the sum, and a batch
- * may have fewer rows.
+ * of -inf has weight 0, a row of nothing else weights of 0 and lse -inf. Within attention a sink joins the sum, a batch may
+ * have fewer rows, and dropout takes weights out.
  *
  *   scores, weights [b, heads, q_len, kv_len] f32, possibly the same memory   lse [b, heads, q_len] f32
  *
@@ -113,10 +113,25 @@ softmax(__global const float *scores, long4 scores_view, __global float *weights
 #endif
 
     const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+#if CLA_DROPOUT
+    const ulong first = (ulong)view_row(dropout_view, batch.index, h, i);
+    for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step) {
+        for (int n = j; n < j + CLA_LANES; n += 4) {
+            const uint4 words = dropout_words(first + n, dropout_key);
+            const float4 p = vload4(0, to + n) * (inverse * dropout_scale);
+            vstore4(words >= dropout_threshold ? p : (float4)(0.0f), 0, to + n);
+        }
+    }
+    for (int j = vectors_end + item; j < end; j += CLA_GROUP_SIZE) {
+        const int kept = dropout_words(first + j, dropout_key).x >= dropout_threshold;
+        to[j] = kept ? to[j] * (inverse * dropout_scale) : 0.0f;
+    }
+#else
     for (int j = item * CLA_LANES; j < vectors_end; j += vectors_step)
         vec_store(vec_load(to + j) * inverse, to + j);
     for (int j = vectors_end + item; j < end; j += CLA_GROUP_SIZE)
         to[j] *= inverse;
+#endif
 #if CLA_LSE
     if (item == 0 && exists)
         lse[query_row(lse_view, &batch, h, i)] = largest + log(sum);

@@ -539,7 +539,10 @@ struct oracle_operands arrays_operands(const struct arrays *arrays)
                                     .kv_cu_lengths = arrays_at(arrays, ARRAY_KV_CU_LENGTHS),
                                     .sinks = arrays_at(arrays, ARRAY_SINKS),
                                     .alibi_slopes = arrays_at(arrays, ARRAY_ALIBI_SLOPES),
-                                    .relative_bias = arrays_at(arrays, ARRAY_RELATIVE_BIAS)};
+                                    .relative_bias = arrays_at(arrays, ARRAY_RELATIVE_BIAS),
+                                    .dropout_seed = c->dropout_seed,
+                                    .dropout_offset = c->dropout_offset,
+                                    .dropout_batch = c->dropout_batch};
 }
 
 struct compare_result arrays_compare(const struct arrays *arrays, int64_t row_step, bool fused_rounding,

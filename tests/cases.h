@@ -106,6 +106,9 @@ struct test_case {
     enum case_place place;
     enum case_input input;
     uint64_t seed;
+    uint64_t dropout_seed; /* of the run */
+    uint64_t dropout_offset;
+    int64_t dropout_batch;
     size_t program; /* cases of the same number share the programs of every variant */
     bool quick;     /* one of those that are run where time is short: they have every value of every axis */
 };

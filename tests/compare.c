@@ -90,6 +90,7 @@ static void compare_output_row(struct job *job, const int64_t index[3], const st
     const clattn_attention_desc *desc = job->operands->desc;
     clattn_dtype dtype = desc->output.dtype;
     struct tally *tally = &job->tally;
+    double kept_share = 1.0 - (double)desc->dropout;
     double relative =
         compare_epsilon(dtype) * (job->fused_rounding ? 2.0 : 1.0) + score_bound(job, row->largest_amplitude);
     int64_t at = oracle_query_at(job->operands, ORACLE_OUTPUT, index[0], index[1], index[2]);
@@ -99,7 +100,8 @@ static void compare_output_row(struct job *job, const int64_t index[3], const st
         double found = oracle_load(dtype, job->output, at + d);
         double bound = relative * row->magnitude[d];
         if (isfinite(row->unweighted[d]))
-            bound += 0x1p-126 * row->unweighted[d]; /* of weights beside a sink that leads, as of weights given out */
+            bound += 0x1p-126 / kept_share *
+                     row->unweighted[d]; /* of weights beside a sink that leads, as of weights given out */
         if (fabs(expected) < compare_smallest_normal(dtype) && row->lse != -HUGE_VAL)
             bound += compare_smallest_normal(dtype);
         double share = compare_share(dtype, found, expected, bound);
@@ -121,7 +123,7 @@ static void compare_output_row(struct job *job, const int64_t index[3], const st
 static void compare_scores_row(struct job *job, const int64_t index[3], const struct oracle_row *row)
 {
     const clattn_attention_desc *desc = job->operands->desc;
-    const double *stages[] = {NULL, row->raw, row->softcap, row->masked, row->weights};
+    const double *stages[] = {NULL, row->raw, row->softcap, row->masked, row->dropped};
     const double *expected = stages[desc->scores_stage];
     struct oracle_keys keys = oracle_keys(job->operands, ORACLE_KEY, index[0], 0);
     int64_t kv_len = job->operands->kv_len;
@@ -138,11 +140,11 @@ static void compare_scores_row(struct job *job, const int64_t index[3], const st
         double bound;
         if (desc->scores_stage != CLATTN_SCORES_WEIGHTS) {
             bound = score_bound(job, excludes ? row->amplitude[j] : row->raw_amplitude[j]);
-        } else if (row->kept[j]) {
+        } else if (row->kept[j] && (row->dropped[j] != 0.0 || row->weights[j] == 0.0)) {
             double amplitude = fmax(row->amplitude[j], row->largest_amplitude);
-            bound = 0x1p-126;
+            bound = 0x1p-126 / (1.0 - (double)desc->dropout);
             if (row->weights[j] > 0.0) /* else the amplitude may be Inf, of a score of -inf */
-                bound += 2.0 * score_bound(job, amplitude) * row->weights[j];
+                bound += 2.0 * score_bound(job, amplitude) * row->dropped[j];
         } else {
             bound = 0.0;
         }
@@ -216,6 +218,8 @@ static void plain_row(struct job *job, const int64_t index[3], const struct orac
         if (!row->kept[j])
             continue;
         float weight = (float)oracle_round(desc->value.dtype, (double)(scores[j] / sum));
+        if (desc->dropout > 0.0F)
+            weight = row->dropped[j] == 0.0 ? 0.0F : weight / (1.0F - desc->dropout);
         const float *value =
             oracle_widen(desc->value.dtype, o->value, oracle_key_at(&values, j), value_dim, widened_row);
         for (int64_t d = 0; d < value_dim; ++d)

@@ -160,6 +160,10 @@ clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays 
     args.offset = arrays->of->offset;
     args.q_total = arrays->of->q_rows.total;
     args.kv_total = arrays->of->kv_rows.total;
+    args.dropout_seed_set = 1;
+    args.dropout_seed = arrays->of->dropout_seed;
+    args.dropout_offset = arrays->of->dropout_offset;
+    args.dropout_batch = arrays->of->dropout_batch;
     return args;
 }
 

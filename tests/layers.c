@@ -148,6 +148,10 @@ void layer_open(const struct harness *harness, struct layer_scene *scene)
 
     harness_check(clattn_layer_plan_create(harness->context, desc, &scene->plan, &error), &error, c->attention);
     clattn_layer_args_init(&scene->args, scene->plan);
+    scene->args.dropout_seed_set = 1;
+    scene->args.dropout_seed = 77;
+    scene->args.dropout_offset = 1;
+    scene->args.dropout_batch = 3;
     assert_true(scene->args.q_len == a->q_len && scene->args.kv_len == a->kv_len);
     if (c->q_len >= 0)
         scene->args.q_len = c->q_len;
@@ -288,7 +292,7 @@ static void attend(const struct layer_scene *scene, const struct oracle_operands
         double values = 0.0;
         for (int64_t j = 0; j < operands->kv_len; ++j)
             if (row->kept[j])
-                values += row->weights[j] * p[2].error[index_of(&p[2], b, g, j) + d];
+                values += row->dropped[j] * p[2].error[index_of(&p[2], b, g, j) + d];
         merged->value[h * value_dim + d] = row->output[d];
         merged->error[h * value_dim + d] =
             factor * row->magnitude[d] +
@@ -297,9 +301,9 @@ static void attend(const struct layer_scene *scene, const struct oracle_operands
     if (lse->data != NULL)
         assert_true(compare_share(CLATTN_F32, tensor_get(lse, b, h, i, 0), row->lse, worst + own) <= 1.0);
     for (int64_t j = 0; j < operands->kv_len && scores->data != NULL; ++j) {
-        double bound = row->weights[j] * (factor + (1.0 + factor) * 2.0 * own) + 0x1p-126;
+        double bound = row->dropped[j] * (factor + (1.0 + factor) * 2.0 * own) + 0x1p-126;
         assert_true(attention->scores_stage == CLATTN_SCORES_WEIGHTS);
-        assert_true(compare_share(CLATTN_F32, tensor_get(scores, b, h, i, j), row->weights[j],
+        assert_true(compare_share(CLATTN_F32, tensor_get(scores, b, h, i, j), row->dropped[j],
                                   row->kept[j] ? bound : 0.0) <= 1.0);
     }
 }
@@ -387,6 +391,9 @@ void layer_check(const struct layer_scene *scene)
     if (t[LAYER_LENGTHS].data != NULL)
         operands.kv_lengths = t[LAYER_LENGTHS].data + TENSOR_ROOM * sizeof(int32_t);
     operands.sinks = first_float(&t[LAYER_SINKS]);
+    operands.dropout_seed = scene->args.dropout_seed;
+    operands.dropout_offset = scene->args.dropout_offset;
+    operands.dropout_batch = scene->args.dropout_batch;
     operands.alibi_slopes = first_float(&t[LAYER_ALIBI_SLOPES]);
     operands.relative_bias = first_float(&t[LAYER_RELATIVE_BIAS]);
     assert_true(merged.value != NULL && merged.error != NULL && oracle_row_init(&row, &operands));

@@ -202,7 +202,52 @@ static void compute_weights(const struct oracle_operands *o, int64_t h, struct o
     }
 }
 
-/* 5. output[d] = sum of weights[j] * value[j][d] over the keys that the row sees, magnitude[d] with |value|, and
+/* Philox 4x32-10, word `n` of four. */
+static uint32_t philox_word(const uint32_t counter[4], uint64_t key, int n)
+{
+    uint32_t a = counter[0], b = counter[1], c = counter[2], d = counter[3];
+    uint32_t key_low = (uint32_t)key, key_high = (uint32_t)(key >> 32);
+
+    for (int round = 0; round < 10; ++round) {
+        uint64_t ax = (uint64_t)a * 3528531795U;
+        uint64_t cx = (uint64_t)c * 3449720151U;
+        a = (uint32_t)(cx >> 32) ^ b ^ key_low;
+        b = (uint32_t)cx;
+        c = (uint32_t)(ax >> 32) ^ d ^ key_high;
+        d = (uint32_t)ax;
+        key_low += 2654435769U;
+        key_high += 3144134277U;
+    }
+    return n == 0 ? a : n == 1 ? b : n == 2 ? c : d;
+}
+
+bool oracle_dropout_keeps(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const clattn_attention_desc *desc = operands->desc;
+    uint64_t row =
+        ((uint64_t)(operands->dropout_batch + b) * (uint64_t)desc->q_heads + (uint64_t)h) * (uint64_t)desc->q_len +
+        (uint64_t)i;
+    uint64_t element = row * (uint64_t)desc->kv_len + (uint64_t)j;
+    uint64_t block = element / 4 * 4;
+    const uint32_t counter[4] = {(uint32_t)operands->dropout_offset, (uint32_t)(operands->dropout_offset >> 32),
+                                 (uint32_t)block, (uint32_t)(block >> 32)};
+    double least = floor((double)desc->dropout * 4294967296.0 + 0.5);
+
+    return (double)philox_word(counter, operands->dropout_seed, (int)(element % 4)) >= least;
+}
+
+/* 5. dropped[j] = weights[j] / (1 - dropout) where it is kept, else 0. */
+static void compute_dropout(const struct oracle_operands *o, int64_t b, int64_t h, int64_t i, struct oracle_row *row)
+{
+    double dropout = (double)o->desc->dropout;
+
+    for (int64_t j = 0; j < o->kv_len; ++j) {
+        bool dropped = dropout > 0.0 && !oracle_dropout_keeps(o, b, h, i, j);
+        row->dropped[j] = dropped ? 0.0 : row->weights[j] / (1.0 - dropout);
+    }
+}
+
+/* 6. output[d] = sum of dropped[j] * value[j][d] over the keys that the row sees, magnitude[d] with |value|, and
  * unweighted[d] without the weights. */
 static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h, struct oracle_row *row)
 {
@@ -219,7 +264,7 @@ static void compute_output(const struct oracle_operands *o, int64_t b, int64_t h
     for (int64_t j = 0; j < o->kv_len; ++j) {
         if (!row->kept[j])
             continue;
-        double weight = row->weights[j];
+        double weight = row->dropped[j];
         const float *value =
             oracle_widen(desc->value.dtype, o->value, oracle_key_at(&values, j), value_dim, row->widened);
         for (int64_t d = 0; d < value_dim; ++d) {
@@ -237,6 +282,7 @@ void oracle_row_compute(const struct oracle_operands *operands, int64_t b, int64
     compute_softcap(operands, row);
     compute_masked(operands, b, h, i, row);
     compute_weights(operands, h, row);
+    compute_dropout(operands, b, h, i, row);
     compute_output(operands, b, h, row);
 }
 
@@ -245,13 +291,13 @@ bool oracle_row_init(struct oracle_row *row, const struct oracle_operands *opera
     size_t keys = (size_t)operands->kv_len + 1; /* never an allocation of nothing */
     size_t head_dim = (size_t)operands->desc->head_dim;
     size_t value_dim = (size_t)oracle_value_dim(operands->desc);
-    double **arrays[] = {&row->raw,       &row->softcap, &row->masked,    &row->weights,   &row->raw_amplitude,
-                         &row->amplitude, &row->output,  &row->magnitude, &row->unweighted};
+    double **arrays[] = {&row->raw,           &row->softcap,   &row->masked, &row->weights,   &row->dropped,
+                         &row->raw_amplitude, &row->amplitude, &row->output, &row->magnitude, &row->unweighted};
     bool complete = true;
 
     memset(row, 0, sizeof *row);
     for (size_t n = 0; n < sizeof arrays / sizeof *arrays; ++n) {
-        *arrays[n] = calloc(n < 6 ? keys : value_dim + 1, sizeof(double));
+        *arrays[n] = calloc(n < 7 ? keys : value_dim + 1, sizeof(double));
         complete = complete && *arrays[n] != NULL;
     }
     row->kept = calloc(keys, sizeof *row->kept);
@@ -261,8 +307,8 @@ bool oracle_row_init(struct oracle_row *row, const struct oracle_operands *opera
 
 void oracle_row_free(struct oracle_row *row)
 {
-    double *arrays[] = {row->raw,       row->softcap, row->masked,    row->weights,   row->raw_amplitude,
-                        row->amplitude, row->output,  row->magnitude, row->unweighted};
+    double *arrays[] = {row->raw,           row->softcap,   row->masked, row->weights,   row->dropped,
+                        row->raw_amplitude, row->amplitude, row->output, row->magnitude, row->unweighted};
 
     for (size_t n = 0; n < sizeof arrays / sizeof *arrays; ++n)
         free(arrays[n]);

@@ -28,6 +28,9 @@ struct oracle_operands {
     const float *sinks;
     const float *alibi_slopes;
     const float *relative_bias;
+    uint64_t dropout_seed;
+    uint64_t dropout_offset;
+    int64_t dropout_batch; /* number of the run's first batch */
 };
 
 /* The queries and keys that one batch has in a run. */
@@ -44,7 +47,8 @@ struct oracle_row {
     double *raw;           /* [kv_len] scale * q.k, 0 where there is no such key */
     double *softcap;       /* [kv_len] */
     double *masked;        /* [kv_len] -inf where excluded */
-    double *weights;       /* [kv_len] 0 where excluded */
+    double *weights;       /* [kv_len] 0 where excluded; before dropout */
+    double *dropped;       /* [kv_len] weights after dropout: 0, or divided by 1 - dropout */
     double *raw_amplitude; /* [kv_len] |scale| sum |q_d k_d| */
     double *amplitude;     /* [kv_len] the same + |each number that is added|, a mask of -FLT_MAX counting as 0; 0 where
                               excluded */
@@ -70,6 +74,9 @@ int64_t oracle_position(const struct oracle_operands *operands, int64_t b, int64
 
 /* Whether query i of (b, h) sees key j: there is one, and no band, mask or length excludes it. */
 bool oracle_visible(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j);
+
+/* Whether dropout, of which the descriptor has some, keeps the weight of query i of (b, h) and key j. */
+bool oracle_dropout_keeps(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j);
 
 /* Element `index` of an array of F32, F16 or BF16, and its nearest-even rounding into one. */
 double oracle_load(clattn_dtype dtype, const void *array, int64_t index);

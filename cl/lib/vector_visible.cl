@@ -10,6 +10,7 @@
  *   cap_scores(scores, ...)                the softcap
  *   add_position_bias(scores, ...)         ALiBi and the relative bias
  *   cut_scores(scores, kept, count)        -inf for the pairs that are not kept
+ *   drop_weights(weights, ...)             0 for the weights that dropout takes out
  *
  * kept[2][ROWS] has in bit k % 32 of kept[k / 32][r] whether row r sees key j0 + k. The devices are little-endian: eight
  * bytes of a boolean mask are looked at in one long.
@@ -28,6 +29,10 @@ struct rows {
 #endif
 #if CLA_MASK
     long mask_row[ROWS];
+#endif
+#if CLA_DROPOUT
+    uint number_low[ROWS]; /* of the weight of key 0 */
+    uint number_high[ROWS];
 #endif
 };
 
@@ -49,6 +54,11 @@ static inline void rows_of(struct rows *rows, const struct batch *batch, int h, 
         rows->all = (int2)(max(rows->all.x, visible.x), min(rows->all.y, visible.y));
 #if CLA_MASK
         rows->mask_row[r] = mask_index(batch->index, h, query, 0, mask_view, mask_keys);
+#endif
+#if CLA_DROPOUT
+        const ulong number = (ulong)view_row(dropout_view, batch->index, h, query);
+        rows->number_low[r] = (uint)number;
+        rows->number_high[r] = (uint)(number >> 32);
 #endif
     }
 #if CLA_ALIBI || CLA_RELATIVE
@@ -262,5 +272,89 @@ APART static void add_position_bias(vec_t *scores, const struct rows *rows, int 
             scores[k * CLA_VECTORS + v] += vec_load(line + count - 1 - k + v * CLA_LANES);
     }
 #endif
+}
+#endif
+
+#if CLA_DROPOUT
+#if CLA_LANES == 16
+#define wide_t  ulong8
+#define as_wide as_ulong8
+#elif CLA_LANES == 8
+#define wide_t  ulong4
+#define as_wide as_ulong4
+#else
+#define wide_t  ulong2
+#define as_wide as_ulong2
+#endif
+
+/*
+ * words[4] = philox() of every lane, the counter being (key.zw, low, high). Half of the lanes at a time, each in a long that
+ * has room for its products: most devices multiply such. What the upper half of a long holds between rounds does not matter.
+ */
+static inline void vec_philox(uvec_t *words, uvec_t low, uvec_t high, uint4 key)
+{
+    const ulong word = 0xfffffffful;
+    wide_t mixed[2][4];
+#pragma unroll
+    for (int odd = 0; odd < 2; odd++) {
+        wide_t c0 = (wide_t)(key.z);
+        wide_t c1 = (wide_t)(key.w);
+        wide_t c2 = odd ? as_wide(low) >> 32 : as_wide(low);
+        wide_t c3 = odd ? as_wide(high) >> 32 : as_wide(high);
+        uint2 k = key.xy;
+#pragma unroll
+        for (int round = 0; round < PHILOX_ROUNDS; round++) {
+            const wide_t first = (c0 & word) * PHILOX_M0;
+            const wide_t second = (c2 & word) * PHILOX_M1;
+            c0 = second >> 32 ^ c1 ^ k.x;
+            c1 = second;
+            c2 = first >> 32 ^ c3 ^ k.y;
+            c3 = first;
+            k += PHILOX_W;
+        }
+        mixed[odd][0] = c0;
+        mixed[odd][1] = c1;
+        mixed[odd][2] = c2;
+        mixed[odd][3] = c3;
+    }
+#pragma unroll
+    for (int n = 0; n < 4; n++)
+        words[n] = as_uvec((mixed[0][n] & word) | mixed[1][n] << 32);
+}
+
+/*
+ * Sets to 0 those of weights[count][CLA_VECTORS], of keys from j0 on, that dropout takes out. Four keys at a time: lanes whose
+ * numbers do not begin at a multiple of four there take their words from two calls that follow each other.
+ */
+APART static void drop_weights(vec_t *weights, const struct rows *rows, int j0, int count, uint4 key, uint threshold)
+{
+    for (int v = 0; v < CLA_VECTORS; v++) {
+        const uvec_t begin = vec_load(rows->number_low + v * CLA_LANES);
+        const uvec_t number = begin + (uint)j0;
+        const ivec_t by_one = (number & 1u) != 0;
+        const ivec_t by_two = (number & 2u) != 0;
+        uvec_t low = number & ~3u;
+        uvec_t high = vec_load(rows->number_high + v * CLA_LANES) + (number < begin ? (uvec_t)(1) : (uvec_t)(0));
+        uvec_t words[8];
+        vec_philox(words + 4, low, high, key);
+        for (int k = 0; k < count; k += 4) {
+            low += 4;
+            high += low == 0 ? (uvec_t)(1) : (uvec_t)(0);
+#pragma unroll
+            for (int n = 0; n < 4; n++)
+                words[n] = words[n + 4];
+            vec_philox(words + 4, low, high, key);
+            uvec_t moved[6];
+#pragma unroll
+            for (int n = 0; n < 6; n++)
+                moved[n] = by_one ? words[n + 1] : words[n];
+#pragma unroll
+            for (int n = 0; n < 4; n++) {
+                vec_t *weight = weights + (k + n) * CLA_VECTORS + v;
+                if (k + n < count)
+                    *weight = (by_two ? moved[n + 2] : moved[n]) >= threshold ? *weight : (vec_t)(0.0f);
+            }
+        }
+    }
 }
 #endif

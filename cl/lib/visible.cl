@@ -68,9 +68,9 @@
 
 #define CLA_SEMANTICS_PARAMS                                                                                           \
     CLA_PLACES_PARAMS, float scale, float softcap CLA_POSITION_PARAM CLA_MASK_PARAM CLA_ALIBI_PARAM CLA_RELATIVE_PARAM \
-        CLA_SINKS_PARAM
+        CLA_SINKS_PARAM CLA_DROPOUT_PARAM
 #define CLA_SEMANTICS                                                                                                  \
-    CLA_PLACES, scale, softcap CLA_POSITION_ARG CLA_MASK_ARG CLA_ALIBI_ARG CLA_RELATIVE_ARG CLA_SINKS_ARG
+    CLA_PLACES, scale, softcap CLA_POSITION_ARG CLA_MASK_ARG CLA_ALIBI_ARG CLA_RELATIVE_ARG CLA_SINKS_ARG CLA_DROPOUT_ARG
 
 #if CLA_SOFTCAP
 #define capped(s) (softcap * tanh((s) / softcap))

@@ -19,6 +19,7 @@
  *   s = s + relative_bias[h][clamp(j - p) + R]  if relative_extent is R
  *   s is then taken out where (i, j) is excluded by causality, window, mask or lengths
  *   w = softmax over j of s                     lse[b,h,i] = ln(sum over j of e^s), sinks[h] among the s if given
+ *   w = w is kept ? w / (1 - dropout) : 0       if dropout > 0; lse is without it
  *   output[b,h,i] = sum over j of w * value[b,g,j]
  *
  * Promises:
@@ -92,7 +93,7 @@ typedef enum clattn_scores_stage {
     CLATTN_SCORES_RAW = 1,     /* after the scale; ignores softcap and every exclusion */
     CLATTN_SCORES_SOFTCAP = 2, /* after the softcap; ignores every exclusion */
     CLATTN_SCORES_MASKED = 3,  /* after the mask; -inf where excluded */
-    CLATTN_SCORES_WEIGHTS = 4  /* after the softmax; 0 where excluded */
+    CLATTN_SCORES_WEIGHTS = 4  /* after the softmax and dropout; 0 where excluded or dropped */
 } clattn_scores_stage;
 
 typedef enum clattn_lengths {
@@ -186,6 +187,8 @@ typedef struct clattn_attention_desc {
     int64_t alibi_batch;     /* 0 or 1: slopes [q_heads] for the whole batch; `batch`: [batch, q_heads], each its own */
     int64_t relative_extent; /* R, 1 or more: relative_bias[h][clamp(j - p, -R, R) + R] is added to the scores (Shaw et
                                 al. 2018; Raffel et al. 2020), f32 [q_heads, 2R + 1]. Needs an alignment. 0: none */
+    float dropout; /* the share of weights that become 0, in [0, 1), the others being divided by 1 - dropout (Srivastava
+                      et al. 2014); every run then brings a seed. 0: none. See clattn_dropout_mask */
 } clattn_attention_desc;
 
 static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
@@ -209,6 +212,7 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *   mask=bool    mask=add    mask_shape after it where it is not that of the scores: mask=bool@1x1xQxK
  *   mask_pad               keys that the mask does not cover are excluded
  *   alibi@ALIGN    alibi=batch@ALIGN, slopes for each batch    relative=R@ALIGN
+ *   dropout=P              with P from 0 to less than 1
  *   circular               with lengths
  *   paged=N                blocks of N keys, in a pool of batch * ceil(kv_len / N); paged=NxM: of M blocks
  *   ragged=q|kv|qkv        cumulative lengths for queries, keys or both; totals of batch * length, or those after @, in
@@ -268,6 +272,12 @@ typedef struct clattn_attention_args {
     clattn_buffer sinks;         /* f32 [q_heads] */
     clattn_buffer alibi_slopes;  /* f32 [q_heads], or [batch, q_heads] by alibi_batch */
     clattn_buffer relative_bias; /* f32 [q_heads, 2 relative_extent + 1] */
+    int dropout_seed_set;        /* not 0: there is a seed; a plan with dropout refuses to run without. The four are
+                                    read by such plans alone */
+    uint64_t dropout_seed;       /* any, 0 too */
+    uint64_t dropout_offset;     /* another one, such as the number of the step, drops other weights */
+    int64_t dropout_batch;       /* 0 or more: batch b drops what batch dropout_batch + b of a larger batch would, for
+                                    one that is computed in several runs */
 } clattn_attention_args;
 
 /* Sets the lengths and the offset to the plan's, 0 where that is NULL, and leaves every buffer absent. */
@@ -289,11 +299,12 @@ static inline void clattn_attention_args_init(clattn_attention_args *args, const
  *                      or of a device that is neither the plan's nor a sub-device of it, a wait list that does not
  *                      match num_events
  *   INVALID_VALUE      a length or total above the plan's or negative; with CIRCULAR storage, a kv_len below the
- * plan's; strides of a buffer that a descriptor's could not be, or that the operand does not take INVALID_BUFFER     a
- * buffer that is missing, of another context, too small, misaligned, created such that kernels cannot do what they must
- * (write outputs, read the others and scores), or an output that shares bytes with another operand (elements count:
- * views that interleave in one buffer are allowed) OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first
- * enqueue the outputs are undefined
+ *                      plan's; strides of a buffer that a descriptor's could not be, or that the operand does not take;
+ *                      with dropout, no seed or a negative dropout_batch
+ *   INVALID_BUFFER     a buffer that is missing, of another context, too small, misaligned, created such that kernels
+ *                      cannot do what they must (write outputs, read the others and scores), or an output that shares
+ *                      bytes with another operand (elements count: views that interleave in one buffer are allowed)
+ *   OUT_OF_DEVICE_MEMORY, OPENCL   as their names say; after the first enqueue the outputs are undefined
  */
 CLATTN_API clattn_status clattn_attention_run(clattn_plan *plan, cl_command_queue queue,
                                               const clattn_attention_args *args, cl_uint num_events,
@@ -316,6 +327,10 @@ typedef struct clattn_attention_host_args {
     const float *sinks;
     const float *alibi_slopes;
     const float *relative_bias;
+    int dropout_seed_set; /* as in clattn_attention_args */
+    uint64_t dropout_seed;
+    uint64_t dropout_offset;
+    int64_t dropout_batch;
 } clattn_attention_host_args;
 
 static inline void clattn_attention_host_args_init(clattn_attention_host_args *args)
@@ -334,6 +349,28 @@ static inline void clattn_attention_host_args_init(clattn_attention_host_args *a
  */
 CLATTN_API clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
                                                const clattn_attention_host_args *args, clattn_error *error);
+
+/*
+ * Which weights dropout keeps: kept[n] = 1 or 0 for the weight of query `query` and key first_key + n of a batch and
+ * query head, n from 0 to count - 1, as every variant on every device does. `batch` counts from the first of the whole
+ * batch: dropout_batch is in it. With packed sequences query and key are numbers within the sequence, as i and j are
+ * everywhere. What is excluded is not looked at: it has weight 0 whether it is kept or not.
+ *
+ * The rule, in integers modulo 2^64, with q_heads, q_len and kv_len of the descriptor, not of a run:
+ *
+ *   element   = ((batch * q_heads + head) * q_len + query) * kv_len + key
+ *   words     = Philox 4x32-10 (Salmon et al. 2011) of the counter {offset, offset >> 32, block, block >> 32}, where
+ *               block is element rounded down to a multiple of 4, under the key {seed, seed >> 32}, each cut to 32 bits
+ *   threshold = dropout * 2^32, rounded to the nearest integer, halves up
+ *   kept      = words[element mod 4] >= threshold
+ *
+ *   INVALID_ARGUMENT   `desc` is NULL or has a wrong struct_size; `kept` is NULL with a count above 0
+ *   INVALID_VALUE      a descriptor that plan_create would refuse; a batch that is negative, a head, query or key that
+ *                      the descriptor does not have, a negative count
+ */
+CLATTN_API clattn_status clattn_dropout_mask(const clattn_attention_desc *desc, uint64_t seed, uint64_t offset,
+                                             int64_t batch, int64_t head, int64_t query, int64_t first_key,
+                                             int64_t count, unsigned char *kept, clattn_error *error);
 
 #ifdef __cplusplus
 }

@@ -190,6 +190,10 @@ typedef struct clattn_layer_args {
     clattn_buffer alibi_slopes;
     clattn_buffer relative_bias;
     clattn_buffer workspace; /* every layer needs one, for what it projects; absent: a run allocates it */
+    int dropout_seed_set;    /* these four as in clattn_attention_args */
+    uint64_t dropout_seed;
+    uint64_t dropout_offset;
+    int64_t dropout_batch;
 } clattn_layer_args;
 
 static inline void clattn_layer_desc_init(clattn_layer_desc *desc)

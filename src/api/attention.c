@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attention, and scores, which share its descriptor and arguments: validate, choose, run. */
 #include "api/entry.h"
+#include "problem/check.h"
+#include "problem/dropout.h"
 #include "problem/primitive.h"
 #include "util/error.h"
 
@@ -17,6 +19,24 @@ size_t clattn_attention_desc_format(const clattn_attention_desc *desc, char *tex
     if (size > 0)
         text[0] = 0;
     return 0;
+}
+
+clattn_status clattn_dropout_mask(const clattn_attention_desc *desc, uint64_t seed, uint64_t offset, int64_t batch,
+                                  int64_t head, int64_t query, int64_t first_key, int64_t count, unsigned char *kept,
+                                  clattn_error *error)
+{
+    struct cla_problem problem;
+    const struct cla_dropout dropout = {true, seed, offset, batch};
+    CLA_TRY(cla_problem_from_attention(desc, &problem, error));
+    CLA_TRY(cla_check_range("batch", batch, 0, INT64_MAX, error));
+    CLA_TRY(cla_check_range("head", head, 0, problem.q_heads - 1, error));
+    CLA_TRY(cla_check_range("query", query, 0, problem.q_len - 1, error));
+    CLA_TRY(cla_check_range("first_key", first_key, 0, problem.kv_len, error));
+    CLA_TRY(cla_check_range("count", count, 0, problem.kv_len - first_key, error));
+    CLA_CHECK(kept != NULL || count == 0, error, "kept is NULL: expected %lld bytes", (long long)count);
+    cla_dropout_mask(&problem, &dropout, cla_dropout_element(&problem, batch, head, query) + (uint64_t)first_key, count,
+                     kept);
+    return CLATTN_SUCCESS;
 }
 
 clattn_status clattn_attention_plan_create(clattn_context *context, const clattn_attention_desc *desc,
@@ -46,6 +66,8 @@ static clattn_status run(clattn_plan *plan, const struct cla_operation *operatio
     struct cla_run this_run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
     if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
         this_run.lengths.offset = read.offset;
+    this_run.dropout =
+        (struct cla_dropout){read.dropout_seed_set != 0, read.dropout_seed, read.dropout_offset, read.dropout_batch};
     this_run.buffer[CLA_QUERY] = read.query;
     this_run.buffer[CLA_KEY] = read.key;
     this_run.buffer[CLA_VALUE] = read.value;

@@ -146,6 +146,8 @@ clattn_status clattn_attention_host(clattn_context *context, const clattn_attent
     clattn_attention_host_args read;
     CLA_TRY(cla_struct_read(args, sizeof read, &read, sizeof read, "clattn_attention_host_args", error));
     struct host_run host = {.context = context};
+    host.run.dropout =
+        (struct cla_dropout){read.dropout_seed_set != 0, read.dropout_seed, read.dropout_offset, read.dropout_batch};
     host.input[CLA_QUERY] = read.query;
     host.input[CLA_KEY] = read.key;
     host.input[CLA_VALUE] = read.value;

@@ -27,6 +27,8 @@ clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const 
                         (long long)read.kv_len, (long long)read.q_len);
     if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
         run.lengths.offset = read.offset;
+    run.dropout =
+        (struct cla_dropout){read.dropout_seed_set != 0, read.dropout_seed, read.dropout_offset, read.dropout_batch};
     run.buffer[CLA_INPUT] = read.input;
     run.buffer[CLA_CONTEXT] = read.context;
     run.buffer[CLA_W_Q] = read.w_q;

@@ -30,6 +30,7 @@ void cla_build_options(struct cla_text *options, const struct cla_build *build)
     cla_option(options, "CLA_RELATIVE", build->relative);
     cla_option(options, "CLA_SOFTCAP", build->softcap);
     cla_option(options, "CLA_SINKS", build->sinks);
+    cla_option(options, "CLA_DROPOUT", build->dropout);
     cla_option(options, "CLA_WIDTH", tile->width);
     cla_option(options, "CLA_HEIGHT", tile->height);
     cla_option(options, "CLA_CHUNK", tile->chunk);

@@ -16,7 +16,7 @@ struct cla_build {
     clattn_lengths kv_cu_lengths;
     clattn_storage kv_storage;
     clattn_mask_kind mask_kind; /* visible.cl */
-    bool band, bottom_right, alibi, relative, softcap, sinks;
+    bool band, bottom_right, alibi, relative, softcap, sinks, dropout;
     const struct cla_tile *tile;                 /* block.cl */
     const struct cla_vector_block *vector_block; /* lanes.cl, vector_block.cl */
 };

@@ -26,6 +26,8 @@ static struct cla_problem used_part(const struct cla_problem *problem, unsigned 
         used.semantics.softcap = 0.0f;
     if ((uses & CLA_USES_SINKS) == 0)
         used.tensor[CLA_SINKS] = none;
+    if ((uses & CLA_USES_DROPOUT) == 0)
+        used.semantics.dropout = 0.0f;
     if (!used.semantics.band && !used.tensor[CLA_ALIBI_SLOPES].present && !used.tensor[CLA_RELATIVE_BIAS].present)
         used.semantics.alignment = CLATTN_ALIGN_NONE;
     return used;
@@ -53,6 +55,7 @@ struct cla_build cla_semantics_build(const struct cla_problem *problem, unsigned
         .relative = tensor[CLA_RELATIVE_BIAS].present,
         .softcap = semantics->softcap > 0.0f,
         .sinks = tensor[CLA_SINKS].present,
+        .dropout = semantics->dropout > 0.0f,
     };
 }
 
@@ -99,6 +102,8 @@ void cla_step_semantics(struct cla_step *step, const struct cla_problem *problem
         cla_step_int(step, used.semantics.relative_extent);
     }
     optional_operand(step, &used, CLA_SINKS);
+    if (used.semantics.dropout > 0.0f)
+        cla_step_dropout(step, &used);
 }
 
 int64_t cla_heads_per_kv(const struct cla_problem *problem)

@@ -15,7 +15,8 @@ enum cla_uses {
     CLA_USES_BIASES = 16,    /* ALiBi, relative */
     CLA_USES_SOFTCAP = 32,
     CLA_USES_SINKS = 64,
-    CLA_USES_ALL = 127
+    CLA_USES_DROPOUT = 128,
+    CLA_USES_ALL = 255
 };
 
 /* The build of a kernel that `uses` so much of the problem: types, load.cl and visible.cl. Tile and block are left. */

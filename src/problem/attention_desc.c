@@ -74,10 +74,14 @@ static clattn_status set_arithmetic(const clattn_attention_desc *desc, struct cl
     if (!isfinite(desc->softcap) || desc->softcap < 0.0f)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "softcap is %g: expected a finite number, 0 or more",
                         (double)desc->softcap);
+    if (!(desc->dropout >= 0.0f && desc->dropout < 1.0f))
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "dropout is %g: expected 0 or more, less than 1",
+                        (double)desc->dropout);
     problem->semantics.scale = desc->scale != 0.0f ? desc->scale
                                : desc->scale_set   ? 0.0f
                                                    : cla_default_scale(desc->head_dim);
     problem->semantics.softcap = desc->softcap == 0.0f ? 0.0f : desc->softcap; /* of the two zeros, one */
+    problem->semantics.dropout = desc->dropout == 0.0f ? 0.0f : desc->dropout;
     return CLATTN_SUCCESS;
 }
 
@@ -352,7 +356,8 @@ clattn_status cla_problem_from_scores(const clattn_attention_desc *given, struct
         return refuse(error, "scores_stage", (int)desc.scores_stage, "1 (raw), 2 (softcap) or 3 (masked)");
     if (desc.scores_stage == CLATTN_SCORES_RAW)
         problem->semantics.softcap = 0.0f;
-    drop(problem, CLA_SINKS); /* the softmax's */
+    drop(problem, CLA_SINKS); /* the softmax's, as dropout is */
+    problem->semantics.dropout = 0.0f;
     if (desc.scores_stage != CLATTN_SCORES_MASKED)
         drop_exclusions(problem);
     return set_scores(&desc, problem, error);

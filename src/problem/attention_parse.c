@@ -312,6 +312,14 @@ static const char *set_sinks(clattn_attention_desc *desc, struct span rest)
     return rest.length == 0 ? NULL : "sinks, without a value";
 }
 
+static const char *set_dropout(clattn_attention_desc *desc, struct span rest)
+{
+    struct span value = value_of(rest);
+    bool good =
+        cla_parse_float(value.text, value.length, &desc->dropout) && desc->dropout >= 0.0f && desc->dropout < 1.0f;
+    return good ? NULL : "dropout=P, P being 0 (none) or more and less than 1";
+}
+
 static const char *set_lse(clattn_attention_desc *desc, struct span rest)
 {
     desc->lse = 1;
@@ -342,10 +350,11 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         const char *name;
         const char *(*set)(clattn_attention_desc *desc, struct span rest);
     } kinds[] = {
-        {"causal", set_causal}, {"window", set_window},   {"softcap", set_softcap},   {"scale", set_scale},
-        {"mask", set_mask},     {"lengths", set_lengths}, {"lse", set_lse},           {"scores", set_scores},
-        {"sinks", set_sinks},   {"alibi", set_alibi},     {"relative", set_relative}, {"circular", set_circular},
-        {"paged", set_paged},   {"ragged", set_ragged},   {"mask_pad", set_mask_pad}, {"shift", set_shift},
+        {"causal", set_causal},   {"window", set_window},   {"softcap", set_softcap},   {"scale", set_scale},
+        {"mask", set_mask},       {"lengths", set_lengths}, {"lse", set_lse},           {"scores", set_scores},
+        {"sinks", set_sinks},     {"alibi", set_alibi},     {"relative", set_relative}, {"circular", set_circular},
+        {"paged", set_paged},     {"ragged", set_ragged},   {"mask_pad", set_mask_pad}, {"shift", set_shift},
+        {"dropout", set_dropout},
     };
     size_t name_length = 0;
     while (name_length < part.length && part.text[name_length] != '=' && part.text[name_length] != '@')
@@ -363,7 +372,7 @@ static clattn_status parse_part(struct span part, unsigned *seen, clattn_attenti
         error, part,
         "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "
         "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "
-        "lse or scores=STAGE");
+        "dropout=P, lse or scores=STAGE");
 }
 
 clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)

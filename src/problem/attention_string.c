@@ -130,6 +130,8 @@ void cla_format_attention(const struct cla_problem *problem, struct cla_line *li
     add_storage(problem, line);
     if (problem->tensor[CLA_SINKS].present)
         cla_line_add(line, ":sinks");
+    if (semantics->dropout != 0.0f)
+        cla_line_add(line, ":dropout=%s", cla_format_float(number, semantics->dropout));
     if (problem->tensor[CLA_LSE].present)
         cla_line_add(line, ":lse");
     cla_line_add(line, "%s", stages[semantics->scores_stage]);

@@ -15,6 +15,7 @@
 struct cla_semantics {
     float scale;
     float softcap; /* 0: none */
+    float dropout; /* 0: none; below 1 */
 
     /* Query i sees keys from p - left to p + right, with p = i + offset; causal is right = 0. Either may be negative,
        by the window's shift, but not their sum. */

@@ -165,6 +165,21 @@ static clattn_status take_strides(const clattn_plan *plan, int operand, clattn_b
     return CLATTN_SUCCESS;
 }
 
+static clattn_status check_dropout(const struct cla_problem *problem, const struct cla_dropout *dropout,
+                                   clattn_error *error)
+{
+    if (problem->semantics.dropout == 0.0f)
+        return CLATTN_SUCCESS;
+    if (!dropout->seeded)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "dropout_seed is missing, dropout_seed_set is 0: expected a seed, the plan has dropout %g",
+                        (double)problem->semantics.dropout);
+    if (dropout->batch < 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "dropout_batch is %lld: expected 0 or more",
+                        (long long)dropout->batch);
+    return CLATTN_SUCCESS;
+}
+
 clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
@@ -176,6 +191,7 @@ clattn_status cla_run_check(const clattn_plan *plan, struct cla_run *run, clattn
     CLA_TRY(check_length("kv_total", lengths->kv_total, problem->semantics.kv_total, error));
     if (operation->check_lengths != NULL)
         CLA_TRY(operation->check_lengths(problem, lengths, error));
+    CLA_TRY(check_dropout(problem, &run->dropout, error));
     if (cla_problem_is_empty(problem, lengths->q_len))
         return CLATTN_SUCCESS;
     struct placed placed[CLA_MAX_OPERANDS];

@@ -66,6 +66,17 @@ static clattn_status set_args(const clattn_plan *plan, const struct cla_step *st
             arg.value.l = cla_clamp(run->lengths.offset, -CLA_UNBOUNDED / 2, CLA_UNBOUNDED / 2);
             size = sizeof(cl_long);
             break;
+        case CLA_ARG_DROPOUT_KEY:
+            arg.value.u4.s[0] = (cl_uint)run->dropout.seed;
+            arg.value.u4.s[1] = (cl_uint)(run->dropout.seed >> 32);
+            arg.value.u4.s[2] = (cl_uint)run->dropout.offset;
+            arg.value.u4.s[3] = (cl_uint)(run->dropout.offset >> 32);
+            size = sizeof(cl_uint4);
+            break;
+        case CLA_ARG_DROPOUT_VIEW:
+            arg.value.view.s[0] = (cl_long)((cl_ulong)run->dropout.batch * (cl_ulong)arg.value.view.s[1]);
+            size = sizeof(cl_long4);
+            break;
         case CLA_ARG_INT:
             break;
         case CLA_ARG_INT2:

@@ -232,6 +232,16 @@ void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind)
     next_arg(step, kind);
 }
 
+void cla_step_dropout(struct cla_step *step, const struct cla_problem *problem)
+{
+    const struct cla_dropout_strides strides = cla_dropout_strides(problem);
+    next_arg(step, CLA_ARG_DROPOUT_KEY);
+    next_arg(step, CLA_ARG_DROPOUT_VIEW)->value.view =
+        view4(0, (int64_t)strides.batch, (int64_t)strides.head, (int64_t)strides.query);
+    cla_step_int(step, cla_dropout_threshold(problem));
+    cla_step_float(step, cla_dropout_scale(problem));
+}
+
 void cla_step_int(struct cla_step *step, int64_t value)
 {
     next_arg(step, CLA_ARG_INT)->value.i = (cl_int)value;

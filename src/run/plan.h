@@ -10,22 +10,24 @@
 #define CLA_RUN_PLAN_H
 
 #include "ocl/context.h"
-#include "problem/problem.h"
+#include "problem/dropout.h"
 #include "util/text.h"
 
 /* Where a kernel argument comes from. */
 enum cla_arg_kind {
-    CLA_ARG_BUFFER,    /* the cl_mem of an operand; NULL where the problem has none */
-    CLA_ARG_VIEW,      /* long4: element offset of an operand in its buffer, then the strides of three extents */
-    CLA_ARG_WORKSPACE, /* the cl_mem of the workspace */
-    CLA_ARG_CONSTANT,  /* the cl_mem of a constant of the plan; NULL where there is none */
-    CLA_ARG_PLACE,     /* long4 like a view, of a float tensor in the workspace that holds the step's slice alone */
-    CLA_ARG_SLICE,     /* int4: first head, first row and rows of the step's slice */
-    CLA_ARG_Q_LEN,     /* int */
-    CLA_ARG_KV_LEN,    /* int */
-    CLA_ARG_Q_TOTAL,   /* int */
-    CLA_ARG_KV_TOTAL,  /* int */
-    CLA_ARG_OFFSET,    /* long: position of the first query among the keys */
+    CLA_ARG_BUFFER,       /* the cl_mem of an operand; NULL where the problem has none */
+    CLA_ARG_VIEW,         /* long4: element offset of an operand in its buffer, then the strides of three extents */
+    CLA_ARG_WORKSPACE,    /* the cl_mem of the workspace */
+    CLA_ARG_CONSTANT,     /* the cl_mem of a constant of the plan; NULL where there is none */
+    CLA_ARG_PLACE,        /* long4 like a view, of a float tensor in the workspace that holds the step's slice alone */
+    CLA_ARG_SLICE,        /* int4: first head, first row and rows of the step's slice */
+    CLA_ARG_Q_LEN,        /* int */
+    CLA_ARG_KV_LEN,       /* int */
+    CLA_ARG_Q_TOTAL,      /* int */
+    CLA_ARG_KV_TOTAL,     /* int */
+    CLA_ARG_OFFSET,       /* long: position of the first query among the keys */
+    CLA_ARG_DROPOUT_KEY,  /* uint4: seed and offset of dropout, low word first */
+    CLA_ARG_DROPOUT_VIEW, /* long4 like a view: the number of a weight among those that dropout decides on */
     CLA_ARG_INT,
     CLA_ARG_INT2,
     CLA_ARG_LONG,
@@ -39,6 +41,7 @@ struct cla_arg {
         cl_mem constant; /* the plan's */
         cl_long4 view;
         cl_int4 i4;
+        cl_uint4 u4;
         cl_int2 i2;
         cl_int i;
         cl_long l;
@@ -112,6 +115,7 @@ struct clattn_plan {
 /* What changes from run to run. */
 struct cla_run {
     struct cla_lengths lengths;
+    struct cla_dropout dropout;
     clattn_buffer buffer[CLA_MAX_OPERANDS];
     clattn_buffer workspace;
 };
@@ -162,7 +166,8 @@ void cla_step_workspace_from(struct cla_step *step, int64_t start, int64_t batch
                              int64_t row_stride); /* `start`: floats from the beginning of the workspace */
 void cla_step_constant(struct cla_step *step, cl_mem constant);
 void cla_step_slice(struct cla_step *step);
-void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind); /* Q_LEN to OFFSET */
+void cla_step_run_value(struct cla_step *step, enum cla_arg_kind kind);          /* Q_LEN to OFFSET */
+void cla_step_dropout(struct cla_step *step, const struct cla_problem *problem); /* all four of philox.cl */
 void cla_step_int(struct cla_step *step, int64_t value);
 void cla_step_int2(struct cla_step *step, int64_t x, int64_t y);
 void cla_step_long(struct cla_step *step, int64_t value);

@@ -40,7 +40,8 @@ static void layers_are_right(void **state)
         {"b1h2q20k40d32:f16-bf16-f32-f16", CROSS, 36, 28, .bias = 1, .weight = CLATTN_BF16, .input = CLATTN_F16,
          .context = CLATTN_BF16, .output = CLATTN_F32, .padding = 1, WHOLE},
         {"b2h2q40k40d16:f32", CROSS, 36, 28, .weight = CLATTN_F16, .context = CLATTN_F16, WHOLE},
-        {"b2h4g2q20k31d16:f32:sinks:alibi=batch@bottom-right:causal:shift=-1:lse", CROSS, 24, .bias = 1, WHOLE},
+        {"b2h4g2q20k31d16:f32:sinks:alibi=batch@bottom-right:causal:shift=-1:dropout=0.2:lse", CROSS, 24, .bias = 1,
+         WHOLE},
         {"b1h3q33k33d16:f32:relative=4@top-left:sinks:scores=weights", SELF, 24, .packed = 1, WHOLE},
         {"b1h5q203k203d12:f32:causal@top-left", SELF, 60, .bias = 1, WHOLE},
     };

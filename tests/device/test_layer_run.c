@@ -322,7 +322,7 @@ static void refuse_run(const struct harness *harness, struct layer_scene *scene,
 static void runs_refuse(void **state)
 {
     static const struct layer_case cases[] = {
-        {"b1h2q5k9d8:f32:mask=add:lengths:lse:scores=weights", CROSS, 16, 12, .bias = 1, WHOLE},
+        {"b1h2q5k9d8:f32:mask=add:lengths:dropout=0.5:lse:scores=weights", CROSS, 16, 12, .bias = 1, WHOLE},
         {"b1h2q5k5d8:f32", SELF, 16, .packed = 1, .bias = 1, WHOLE},
         {"b1h2q5k5d8:f32", KEY, 16, WHOLE},
     };
@@ -363,6 +363,10 @@ static void runs_refuse(void **state)
         args.workspace = args.input;
         args.workspace.offset = 0;
         refuse_run(harness, &scene, &args, CLATTN_ERROR_INVALID_BUFFER, "buffer workspace has");
+        args = scene.args;
+        args.dropout_seed_set = 0;
+        if (scene.attention.dropout > 0.0F)
+            refuse_run(harness, &scene, &args, CLATTN_ERROR_INVALID_VALUE, "dropout_seed is missing");
         args = scene.args;
         args.kv_len = 4;
         if (cases[c].inputs == KEY)

@@ -362,10 +362,13 @@ static void sinks_and_biases_are_rows_of_heads(void **state)
     assert_true(!p.semantics.band && p.semantics.alignment == CLATTN_ALIGN_OFFSET && p.semantics.offset == -4 &&
                 p.semantics.relative_extent == 20);
 
-    d.scores_stage = CLATTN_SCORES_MASKED; /* sinks are the softmax's */
+    d.dropout = 0.25f;
+    p = problem_of(&d);
+    assert_true(p.semantics.dropout == 0.25f);
+    d.scores_stage = CLATTN_SCORES_MASKED; /* sinks and dropout are the softmax's */
     p = scores_problem_of(&d);
     assert_true(!p.tensor[CLA_SINKS].present && p.tensor[CLA_ALIBI_SLOPES].present &&
-                p.tensor[CLA_RELATIVE_BIAS].present);
+                p.tensor[CLA_RELATIVE_BIAS].present && p.semantics.dropout == 0.0f);
     d.scores_stage = CLATTN_SCORES_RAW;
     p = scores_problem_of(&d);
     assert_true(!p.tensor[CLA_ALIBI_SLOPES].present && !p.tensor[CLA_RELATIVE_BIAS].present &&

@@ -100,6 +100,10 @@ static void values_are_refused(void **state)
     REFUSED("scale is nan: expected a finite number", d.scale = fabsf(nanf("")));
     REFUSED("softcap is -1: expected a finite number, 0 or more", d.softcap = -1.0f);
     REFUSED("softcap is inf: expected a finite number, 0 or more", d.softcap = INFINITY);
+    REFUSED("dropout is 1: expected 0 or more, less than 1", d.dropout = 1.0f);
+    REFUSED("dropout is -0.5: expected 0 or more, less than 1", d.dropout = -0.5f);
+    REFUSED("dropout is inf: expected 0 or more, less than 1", d.dropout = INFINITY);
+    REFUSED("dropout is nan: expected 0 or more, less than 1", d.dropout = fabsf(nanf("")));
     REFUSED("alignment is 4: expected a clattn_alignment, 0 to 3", d.alignment = (clattn_alignment)4);
     REFUSED("alignment is -1: expected a clattn_alignment, 0 to 3", d.alignment = (clattn_alignment)-1);
     REFUSED("mask_kind is 3: expected a clattn_mask_kind, 0 to 2", d.mask_kind = (clattn_mask_kind)3);

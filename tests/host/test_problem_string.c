@@ -166,6 +166,9 @@ static void canonical_strings_round_trip(void **state)
         "b2h1q9k9d8:f32:relative=1@bottom-right",
         "b2h1q9k9d8:f32:relative=536870912@-4",
         "b2h1q9k9d8:f32:sinks",
+        "b2h1q9k9d8:f32:dropout=0.1",
+        "b2h1q9k9d8:f32:sinks:dropout=1e-10:lse",
+        "b2h1q9k9d8:f32:dropout=0.99999994:scores=weights",
         "b2h1q9k9d8:f32:lengths:circular",
         "b2h1q9k9d8:f32:paged=4",
         "b2h1q9k9d8:f32:paged=4x7",
@@ -192,6 +195,8 @@ static void strings_are_made_canonical(void **state)
     static const char *const texts[][2] = {
         {"b01h8g8q1k1d4v4:f32-f32-f32-f32", "b1h8q1k1d4:f32"},
         {"b1h1q1k1d4:f32:scale=0.5:softcap=0", "b1h1q1k1d4:f32"},
+        {"b1h1q1k1d4:f32:dropout=0", "b1h1q1k1d4:f32"},
+        {"b1h1q1k1d4:f32:lse:dropout=0.50:sinks", "b1h1q1k1d4:f32:sinks:dropout=0.5:lse"},
         {"b1h1q1k1d4:f32:causal@bottom-right", "b1h1q1k1d4:f32:causal"},
         {"b1h1q1k1d4:f32:window=-1,0@bottom-right", "b1h1q1k1d4:f32:causal"},
         {"b1h1q1k1d4:f32:window=-1,-1@bottom-right", "b1h1q1k1d4:f32"},
@@ -298,13 +303,14 @@ static void parts_are_refused(void **state)
 #define P "b1h1q1k1d1:f32:"
 #define KNOWN                                                                                                          \
     "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "           \
-    "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, lse or "      \
-    "scores=STAGE"
+    "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "             \
+    "dropout=P, lse or scores=STAGE"
 #define ALIGN   "top-left, bottom-right or the offset of the first query"
 #define CAUSAL  "causal or causal@ALIGN, ALIGN being " ALIGN
 #define WINDOW  "window=L,R@ALIGN, L and R being -1 (no bound) or more, ALIGN " ALIGN
 #define MASK    "mask=bool or mask=add, after it a shape, @BxHxQxK, or nothing"
 #define SAME    "the same alignment in every part (causal alone means bottom-right)"
+#define DROPOUT "dropout=P, P being 0 (none) or more and less than 1"
 #define ALIBI   "alibi@ALIGN or alibi=batch@ALIGN, ALIGN being " ALIGN
 #define NEAR    "relative=R@ALIGN, R being 1 or more, ALIGN " ALIGN
 #define PAGED   "paged=N or paged=NxM, N keys a block and M blocks, both 1 or more"
@@ -383,6 +389,14 @@ static void parts_are_refused(void **state)
         {P "ragged=qkv@1,2,3", AT("ragged=qkv@1,2,3", RAGGED)},
         {P "ragged=q@-1", AT("ragged=q@-1", RAGGED)},
         {P "sinks=2", AT("sinks=2", "sinks, without a value")},
+        {P "dropout", AT("dropout", DROPOUT)},
+        {P "dropout=", AT("dropout=", DROPOUT)},
+        {P "dropout@0.5", AT("dropout@0.5", DROPOUT)},
+        {P "dropout=-0.5", AT("dropout=-0.5", DROPOUT)},
+        {P "dropout=1", AT("dropout=1", DROPOUT)},
+        {P "dropout=0.99999999", AT("dropout=0.99999999", DROPOUT)},
+        {P "dropout=nan", AT("dropout=nan", DROPOUT)},
+        {P "dropout=0.5:dropout=0.5", AT("dropout=0.5", "each part once")},
         /* Parts that contradict each other are refused as in the descriptor. */
         {P "circular", "kv_storage is 1 (circular) and kv_lengths is 0 (none): expected 1 or 2"},
         {P "ragged=q:scores=raw", "q_cu_lengths is set: expected 0 (none) where scores are given out"},

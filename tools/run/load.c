@@ -348,6 +348,8 @@ static enum exit_code load_head_values(const struct request *request, struct arr
 enum exit_code run_load(const struct request *request, struct arrays *arrays)
 {
     arrays->desc = request->desc;
+    arrays->dropout_seed = request->dropout_seed;
+    arrays->dropout_offset = request->dropout_offset;
     arrays->form = arrays->kv_form = request->form;
     if (request->made_up) {
         arrays->output_type = arrays->desc.query.dtype == CLATTN_F16 ? NPY_F16 : NPY_F32;

@@ -52,6 +52,9 @@ const struct poptOption run_options[] = {
                 "FILE"),
     TEXT_OPTION('\0', "relative-bias", RUN_RELATIVE_BIAS, "added by distance, [heads, 2R + 1], -R to R keys away",
                 "FILE"),
+    TEXT_OPTION('\0', "dropout", RUN_DROPOUT, "share of the weights that become 0, 0 to less than 1", "X"),
+    TEXT_OPTION('\0', "dropout-seed", RUN_DROPOUT_SEED, "which weights: needed with dropout", "N"),
+    TEXT_OPTION('\0', "dropout-offset", RUN_DROPOUT_OFFSET, "other ones with the same seed (default 0)", "N"),
     TEXT_OPTION('\0', "lse", RUN_LSE, "where the log-sum-exp goes", "FILE"),
     TEXT_OPTION('\0', "scores", RUN_SCORES, "where the scores go", "FILE"),
     TEXT_OPTION('\0', "scores-stage", RUN_SCORES_STAGE, "which scores: raw, softcap, masked or weights", "STAGE"),
@@ -194,6 +197,35 @@ static enum exit_code read_scores(struct request *request)
     if (requested(request, RUN_HEATMAP_HEAD))
         return parse_integer("--heatmap-head", request->values.text[RUN_HEATMAP_HEAD], 0, INT32_MAX,
                              &request->heatmap_head);
+    return EXIT_DONE;
+}
+
+static enum exit_code read_dropout(struct request *request)
+{
+    clattn_attention_desc *desc = &request->desc;
+    const char *dropout = request->values.text[RUN_DROPOUT];
+    float number;
+    if (dropout != NULL) {
+        TRY(parse_float("--dropout", dropout, &number));
+        if (number < 0.0f || number >= 1.0f)
+            return fail(EXIT_USAGE, "--dropout is %s: expected 0 or more, less than 1", dropout);
+        if (desc->dropout != 0.0f && desc->dropout != number)
+            return contradicts_problem(request, RUN_DROPOUT, "--dropout");
+        desc->dropout = number;
+    }
+    const bool drops = dropout != NULL || desc->dropout != 0.0f;
+    if (!drops && (requested(request, RUN_DROPOUT_SEED) || requested(request, RUN_DROPOUT_OFFSET)))
+        return fail(EXIT_USAGE, "--dropout-%s is given without --dropout",
+                    requested(request, RUN_DROPOUT_SEED) ? "seed" : "offset");
+    if (desc->dropout != 0.0f && !requested(request, RUN_DROPOUT_SEED))
+        return fail(EXIT_USAGE,
+                    "dropout is %g and --dropout-seed is not given: expected a whole number from 0 to "
+                    "2^64 - 1",
+                    (double)desc->dropout);
+    if (requested(request, RUN_DROPOUT_SEED))
+        TRY(parse_seed("--dropout-seed", request->values.text[RUN_DROPOUT_SEED], &request->dropout_seed));
+    if (requested(request, RUN_DROPOUT_OFFSET))
+        TRY(parse_seed("--dropout-offset", request->values.text[RUN_DROPOUT_OFFSET], &request->dropout_offset));
     return EXIT_DONE;
 }
 
@@ -344,6 +376,7 @@ enum exit_code run_request(struct request *request)
     TRY(read_problem(request));
     TRY(read_heads(request));
     TRY(read_scores(request));
+    TRY(read_dropout(request));
     TRY(read_band(request));
     TRY(read_types(request));
     TRY(read_storage(request));

@@ -166,7 +166,7 @@ const struct command run_command = {
         "  gN and vN may be absent; f32, f16 or bf16; causal, causal@ALIGN, window=L,R@ALIGN, shift=N, softcap=X,\n"
         "  scale=X, mask=bool, mask=add, mask_pad, lengths, lse, scores=raw|softcap|masked|weights, sinks,\n"
         "  alibi@ALIGN, alibi=batch@ALIGN, relative=R@ALIGN, circular (with lengths), paged=PAGE,\n"
-        "  paged=PAGExBLOCKS, ragged=q|kv|qkv, ragged=qkv@TOTAL,TOTAL\n"
+        "  paged=PAGExBLOCKS, ragged=q|kv|qkv, ragged=qkv@TOTAL,TOTAL, dropout=P\n"
         "\n"
         "Output files appear when everything has succeeded, the verification too.\n",
     .examples = "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"

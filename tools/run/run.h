@@ -42,6 +42,9 @@ enum run_option {
     RUN_SINKS,
     RUN_ALIBI,
     RUN_RELATIVE_BIAS,
+    RUN_DROPOUT,
+    RUN_DROPOUT_SEED,
+    RUN_DROPOUT_OFFSET,
     RUN_LSE,
     RUN_SCORES,
     RUN_SCORES_STAGE,
@@ -72,6 +75,8 @@ struct request {
     struct option_values values; /* file names and flags stay as they were given */
     bool made_up;
     uint64_t seed;
+    uint64_t dropout_seed;
+    uint64_t dropout_offset;
     enum array_form form;
     int64_t q_heads, kv_heads; /* 0: not given */
     int64_t heatmap_head;      /* read where it was given */
@@ -79,7 +84,7 @@ struct request {
     clattn_dtype dtype;
     int64_t kv_len;             /* -1: not given */
     clattn_attention_desc desc; /* scale, softcap, alignment, causality, window, lse, scores stage, variant, storage,
-                                   sinks, ALiBi; cumulative lengths are not NONE where there will be some */
+                                   sinks, ALiBi, dropout; cumulative lengths are not NONE where there will be some */
 };
 
 /* Whether an option was given. */

@@ -56,6 +56,8 @@ struct arrays {
     enum array_form form;       /* of query and output */
     enum array_form kv_form;    /* of key and value */
     enum npy_type output_type;  /* of the output's file: F32, F16 or BF16 */
+    uint64_t dropout_seed;      /* of a run, where desc has dropout */
+    uint64_t dropout_offset;
     struct array array[NUM_ARRAYS];
 };
 

@@ -34,6 +34,8 @@ static enum exit_code create_buffer(struct launch *launch, clattn_context *conte
 enum exit_code launch_create(struct launch *launch, clattn_context *context, const struct arrays *arrays)
 {
     memset(launch, 0, sizeof *launch);
+    launch->dropout_seed = arrays->dropout_seed;
+    launch->dropout_offset = arrays->dropout_offset;
     cl_int code;
     launch->queue =
         clCreateCommandQueue(clattn_context_cl_context(context), clattn_context_cl_device(context), 0, &code);
@@ -69,6 +71,9 @@ void launch_set_plan(struct launch *launch, clattn_plan *plan)
     args->output.mem = launch->buffer[OUTPUT];
     args->lse.mem = launch->buffer[LSE];
     args->scores.mem = launch->buffer[SCORES];
+    args->dropout_seed_set = 1;
+    args->dropout_seed = launch->dropout_seed;
+    args->dropout_offset = launch->dropout_offset;
 }
 
 enum exit_code launch_upload(struct launch *launch, const struct arrays *arrays, enum operand first, enum operand end)

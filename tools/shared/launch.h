@@ -11,6 +11,8 @@ struct launch {
     clattn_plan *plan; /* the caller's */
     clattn_attention_args args;
     cl_mem buffer[NUM_OPERANDS];
+    uint64_t dropout_seed;
+    uint64_t dropout_offset;
     bool started; /* the queue may have work */
 };
 

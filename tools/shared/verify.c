@@ -27,6 +27,8 @@ enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, d
         .sinks = array[SINKS].data,
         .alibi_slopes = array[ALIBI_SLOPES].data,
         .relative_bias = array[RELATIVE_BIAS].data,
+        .dropout_seed = arrays->dropout_seed,
+        .dropout_offset = arrays->dropout_offset,
     };
     int64_t dims = desc->head_dim + (desc->value_dim > 0 ? desc->value_dim : desc->head_dim);
     double products = (double)desc->kv_len * (double)dims;

@@ -68,6 +68,8 @@ static clattn_status accepts(const struct cla_problem *problem, const struct cla
     if (problem->value_dim > 1024)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "value_dim %lld does not fit the registers, at most 1024 does",
                         (long long)problem->value_dim);
+    if (problem->semantics.dropout > 0.0f)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "has no dropout");
     CLA_TRY(cla_packed_rows_fit(problem, why));
     if (cla_split_tile_for(device, problem, cla_max(cla_packed_rows(problem), 1), needs, 0) == NULL)
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "no tile fits %llu bytes of local memory",

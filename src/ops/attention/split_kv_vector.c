@@ -12,6 +12,8 @@ enum { TILE_BYTES = 16384, LEAST_KEYS = 32, MOST_KEYS = 64 };
 
 static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
+    if (problem->semantics.dropout > 0.0f)
+        return cla_fail(why, CLATTN_ERROR_UNSUPPORTED, "has no dropout");
     CLA_TRY(cla_packed_rows_fit(problem, why));
     return cla_flash_vector_accepts(problem, device, why);
 }

@@ -4,7 +4,7 @@
 #include "ops/variant.h"
 #include "util/size.h"
 
-#define USES (CLA_USES_PLACES | CLA_USES_SINKS)
+#define USES (CLA_USES_PLACES | CLA_USES_SINKS | CLA_USES_DROPOUT)
 
 /* Work-items a row: enough to hide memory latency on a GPU, one on a CPU, where more only share the same vector unit.
  */
