@@ -99,6 +99,21 @@ static clattn_status make_rotary(clattn_context *context, clattn_plan **plan, cl
     return clattn_rotary_plan_create(context, &desc, plan, error);
 }
 
+/* With parts of the tokens, and the step that adds them up. */
+static clattn_status make_linear_backward(clattn_context *context, clattn_plan **plan, clattn_error *error)
+{
+    clattn_linear_desc linear;
+    clattn_linear_backward_desc desc;
+    clattn_linear_desc_init(&linear);
+    linear.batch = 1;
+    linear.length = 2100;
+    linear.in_features = linear.out_features = 3;
+    clattn_linear_backward_desc_init(&desc);
+    desc.linear = &linear;
+    desc.d_weight = 1;
+    return clattn_linear_backward_plan_create(context, &desc, plan, error);
+}
+
 static clattn_status make_layer(clattn_context *context, clattn_plan **plan, clattn_error *error)
 {
     clattn_attention_desc attention;
@@ -168,6 +183,7 @@ static void plans_of_other_operations(void **state)
     (void)state;
     check_plans(make_softmax);
     check_plans(make_rotary);
+    check_plans(make_linear_backward);
     check_plans(make_layer);
 }
 

@@ -4,8 +4,7 @@
  * mixed types, strides, accumulation, lengths below the plan's, long sums, NaN around and within the operands, the same
  * bits twice; and what plans and runs refuse.
  */
-#include "compare.h"
-#include "tensors.h"
+#include "linear_backward.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -22,220 +21,6 @@
     for (size_t number = 0; clattn_linear_backward_variant(number) != NULL; ++number)                                  \
         for (const char *variant = clattn_linear_backward_variant(number); variant != NULL; variant = NULL)
 
-enum { D_INPUT = 1, D_WEIGHT = 2, D_BIAS = 4, ALL = 7 };
-
-/* What a test varies; 0 is a plain value of everything but sizes. */
-struct setup {
-    int64_t batch, length, in, out;
-    int64_t padding; /* elements between rows */
-    int without;     /* gradients that are not wanted */
-    bool accumulate;
-    clattn_dtype input, weight, d_output, d_input, d_weight, d_bias;
-};
-
-struct scene {
-    struct setup setup;
-    clattn_linear_desc linear;
-    clattn_linear_backward_desc desc;
-    clattn_linear_backward_args args;
-    struct tensor input, weight, d_output, d_input, d_weight, d_bias;
-    struct tensor old_weight, old_bias; /* what d_weight and d_bias hold before */
-    clattn_plan *plan;
-};
-
-static struct tensor made(clattn_dtype dtype, int64_t b, int64_t rows, int64_t columns, int64_t padding, uint64_t seed)
-{
-    struct tensor t = tensor_make(dtype, b, 1, rows, columns, padding);
-    tensor_fill(&t, 1.0, seed);
-    return t;
-}
-
-/* What is written is NaN before, unless it is added to. */
-static void open_scene(const struct harness *harness, const struct setup *setup, const char *variant, struct scene *s)
-{
-    const int64_t padding = setup->padding;
-    clattn_error error;
-
-    memset(s, 0, sizeof *s);
-    s->setup = *setup;
-    s->input = made(setup->input, setup->batch, setup->length, setup->in, padding, 1);
-    s->weight = made(setup->weight, 1, setup->out, setup->in, padding, 2);
-    s->d_output = made(setup->d_output, setup->batch, setup->length, setup->out, padding, 3);
-    s->d_input = tensor_make(setup->d_input, setup->batch, 1, setup->length, setup->in, padding);
-    s->d_weight = tensor_make(setup->d_weight, 1, 1, setup->out, setup->in, padding);
-    s->d_bias = tensor_make(setup->d_bias, 1, 1, 1, setup->out, 0);
-    s->old_weight = made(setup->d_weight, 1, setup->out, setup->in, padding, 4);
-    s->old_bias = made(setup->d_bias, 1, 1, setup->out, 0, 5);
-    if (setup->accumulate) {
-        memcpy(s->d_weight.data, s->old_weight.data, s->d_weight.bytes);
-        memcpy(s->d_bias.data, s->old_bias.data, s->d_bias.bytes);
-    }
-
-    clattn_linear_desc_init(&s->linear);
-    s->linear.batch = setup->batch;
-    s->linear.length = setup->length;
-    s->linear.in_features = setup->in;
-    s->linear.out_features = setup->out;
-    s->linear.bias = (setup->without & D_BIAS) == 0;
-    s->linear.input = s->input.layout;
-    s->linear.weight = s->weight.layout;
-    clattn_linear_backward_desc_init(&s->desc);
-    s->desc.linear = &s->linear;
-    s->desc.d_input = (setup->without & D_INPUT) == 0;
-    s->desc.d_weight = (setup->without & D_WEIGHT) == 0;
-    s->desc.d_bias = (setup->without & D_BIAS) == 0;
-    s->desc.accumulate = setup->accumulate;
-    s->desc.d_output_layout = s->d_output.layout;
-    s->desc.d_input_layout = s->d_input.layout;
-    s->desc.d_weight_layout = s->d_weight.layout;
-    s->desc.d_bias_dtype = setup->d_bias;
-    s->desc.variant = variant;
-    harness_check(clattn_linear_backward_plan_create(harness->context, &s->desc, &s->plan, &error), &error, variant);
-    clattn_linear_backward_args_init(&s->args, s->plan);
-    assert_int_equal(s->args.length, setup->length);
-}
-
-static void upload(const struct harness *harness, struct scene *s)
-{
-    s->args.d_output = tensor_upload(harness, &s->d_output);
-    if (s->desc.d_weight) {
-        s->args.input = tensor_upload(harness, &s->input);
-        s->args.d_weight = tensor_upload(harness, &s->d_weight);
-    }
-    if (s->desc.d_input) {
-        s->args.weight = tensor_upload(harness, &s->weight);
-        s->args.d_input = tensor_upload(harness, &s->d_input);
-    }
-    if (s->desc.d_bias)
-        s->args.d_bias = tensor_upload(harness, &s->d_bias);
-}
-
-static void close_scene(struct scene *s)
-{
-    struct tensor *const all[] = {&s->input,    &s->weight, &s->d_output,   &s->d_input,
-                                  &s->d_weight, &s->d_bias, &s->old_weight, &s->old_bias};
-    for (size_t n = 0; n < sizeof all / sizeof *all; ++n)
-        tensor_free(all[n]);
-    clattn_plan_release(s->plan);
-}
-
-/* Runs, and reads what is written back; the reading checks that nothing else is. */
-static void run(const struct harness *harness, struct scene *s)
-{
-    clattn_error error;
-
-    harness_check(clattn_linear_backward_run(s->plan, harness->queue, &s->args, 0, NULL, NULL, &error), &error,
-                  clattn_plan_problem(s->plan));
-    s->d_input.extent[2] = s->args.length;
-    if (s->desc.d_input)
-        tensor_download(harness, &s->d_input);
-    if (s->desc.d_weight)
-        tensor_download(harness, &s->d_weight);
-    if (s->desc.d_bias)
-        tensor_download(harness, &s->d_bias);
-}
-
-/* All elements as doubles, [batch][rows][columns]. */
-static double *doubles_of(const struct tensor *t)
-{
-    double *all = malloc((size_t)(t->extent[0] * t->extent[2] * t->extent[3] + 1) * sizeof *all);
-    size_t n = 0;
-
-    assert_non_null(all);
-    TENSOR_FOR_EACH(t)
-    all[n++] = tensor_get(t, b, h, i, j);
-    return all;
-}
-
-/* The sum of `terms` products a[k * step_a] * b[k * step_b], and that of their sizes. b may be NULL: ones. */
-struct sum {
-    double value;
-    double size;
-};
-
-static void add_products(struct sum *sum, const double *a, int64_t step_a, const double *b, int64_t step_b,
-                         int64_t terms)
-{
-    for (int64_t k = 0; k < terms; ++k) {
-        const double product = a[k * step_a] * (b != NULL ? b[k * step_b] : 1.0);
-        sum->value += product;
-        sum->size += fabs(product);
-    }
-}
-
-static void check_element(const struct scene *s, const char *name, const struct tensor *t, double found,
-                          const struct sum *sum, double terms, int64_t i, int64_t j)
-{
-    const clattn_dtype dtype = t->layout.dtype;
-    const double random = 4.0 * 0x1p-23 * (1.0 + sqrt(terms) / 16.0);
-    const double relative = compare_epsilon(dtype) + fmin(random, 0x1p-16);
-
-    if (isnan(sum->value) && isnan(found))
-        return;
-    const double share = compare_share(dtype, found, sum->value, relative * sum->size);
-    if (!(share <= 1.0))
-        fail_msg("%s: %s[%d,%d] is %.9g: expected %.9g, %.3g times the bound", clattn_plan_describe(s->plan), name,
-                 (int)i, (int)j, found, sum->value, share);
-}
-
-/* Rows of all batches as far as the run's length goes. */
-static void check_scene(const struct scene *s)
-{
-    const int64_t length = s->args.length;
-    const int64_t in = s->setup.in;
-    const int64_t out = s->setup.out;
-    double *x = doubles_of(&s->input);
-    double *w = doubles_of(&s->weight);
-    double *dy = doubles_of(&s->d_output);
-
-    if (s->desc.d_input)
-        TENSOR_FOR_EACH(&s->d_input)
-        {
-            struct sum sum = {0.0, 0.0};
-            add_products(&sum, dy + (b * s->setup.length + i) * out, 1, w + j, in, out);
-            check_element(s, "d_input", &s->d_input, tensor_get(&s->d_input, b, h, i, j), &sum, (double)out,
-                          b * s->setup.length + i, j);
-        }
-    const double tokens = (double)(s->setup.batch * length);
-    if (s->desc.d_weight)
-        TENSOR_FOR_EACH(&s->d_weight)
-        {
-            struct sum sum = {0.0, 0.0};
-            if (s->desc.accumulate)
-                sum.value = tensor_get(&s->old_weight, b, h, i, j);
-            sum.size = fabs(sum.value);
-            for (int64_t batch = 0; batch < s->setup.batch; ++batch)
-                add_products(&sum, dy + batch * s->setup.length * out + i, out, x + batch * s->setup.length * in + j,
-                             in, length);
-            check_element(s, "d_weight", &s->d_weight, tensor_get(&s->d_weight, b, h, i, j), &sum, tokens, i, j);
-        }
-    if (s->desc.d_bias)
-        TENSOR_FOR_EACH(&s->d_bias)
-        {
-            struct sum sum = {0.0, 0.0};
-            if (s->desc.accumulate)
-                sum.value = tensor_get(&s->old_bias, b, h, i, j);
-            sum.size = fabs(sum.value);
-            for (int64_t batch = 0; batch < s->setup.batch; ++batch)
-                add_products(&sum, dy + batch * s->setup.length * out + j, out, NULL, 0, length);
-            check_element(s, "d_bias", &s->d_bias, tensor_get(&s->d_bias, b, h, i, j), &sum, tokens, i, j);
-        }
-    free(x);
-    free(w);
-    free(dy);
-}
-
-static void open_run_and_check(const struct harness *harness, const struct setup *setup, const char *variant)
-{
-    struct scene s;
-
-    open_scene(harness, setup, variant, &s);
-    upload(harness, &s);
-    run(harness, &s);
-    check_scene(&s);
-    close_scene(&s);
-}
-
 /* ---- right results -------------------------------------------------------------------------------------------- */
 
 /* Around vectors, register blocks, tiles and chunks; none of these sizes is compiled in. */
@@ -248,12 +33,12 @@ static void sizes_are_free(void **state)
     FOR_EACH_VARIANT
     {
         for (int n = 0; n < 3 * COUNT; ++n) {
-            const struct setup setup = {.batch = 1 + n % 3,
-                                        .length = sizes[n % COUNT],
-                                        .in = sizes[(5 * n + 3) % COUNT],
-                                        .out = sizes[(7 * n + n / COUNT) % COUNT],
-                                        .padding = n % 3};
-            open_run_and_check(harness, &setup, variant);
+            const struct backward_setup setup = {.batch = 1 + n % 3,
+                                                 .length = sizes[n % COUNT],
+                                                 .in = sizes[(5 * n + 3) % COUNT],
+                                                 .out = sizes[(7 * n + n / COUNT) % COUNT],
+                                                 .padding = n % 3};
+            backward_open_run_and_check(harness, &setup, variant);
         }
     }
 }
@@ -261,7 +46,7 @@ static void sizes_are_free(void **state)
 /* More than a work-group's share of rows, of columns and of tokens, and parts of tokens that are added up. */
 static void large_sizes_are_right(void **state)
 {
-    static const struct setup setups[] = {
+    static const struct backward_setup setups[] = {
         {.batch = 2, .length = 300, .in = 500, .out = 530},
         {.batch = 3, .length = 1700, .in = 21, .out = 35, .padding = 1},
         {.batch = 700, .length = 3, .in = 50, .out = 19},
@@ -272,33 +57,33 @@ static void large_sizes_are_right(void **state)
     FOR_EACH_VARIANT
     {
         for (size_t n = 0; n < sizeof setups / sizeof *setups; ++n)
-            open_run_and_check(harness, &setups[n], variant);
+            backward_open_run_and_check(harness, &setups[n], variant);
     }
 }
 
 /* A million terms of one number, in every sum: rounding errors all have one direction. */
 static void sums_of_equal_terms_do_not_drift(void **state)
 {
-    static const struct setup setups[] = {
-        {.batch = 4, .length = 1 << 18, .in = 1, .out = 1, .without = D_INPUT},
-        {.batch = 1, .length = 2, .in = 1, .out = 1 << 20, .without = D_WEIGHT | D_BIAS},
+    static const struct backward_setup setups[] = {
+        {.batch = 4, .length = 1 << 18, .in = 1, .out = 1, .without = NO_D_INPUT},
+        {.batch = 1, .length = 2, .in = 1, .out = 1 << 20, .without = NO_D_WEIGHT | NO_D_BIAS},
     };
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     for (size_t n = 0; n < 2; ++n) {
-        struct scene s;
-        open_scene(harness, &setups[n], variant, &s);
+        struct backward_scene s;
+        backward_open(harness, &setups[n], variant, &s);
         TENSOR_FOR_EACH(&s.input)
         tensor_put(&s.input, b, h, i, j, 0.1);
         TENSOR_FOR_EACH(&s.weight)
         tensor_put(&s.weight, b, h, i, j, 0.1);
         TENSOR_FOR_EACH(&s.d_output)
         tensor_put(&s.d_output, b, h, i, j, 0.7);
-        upload(harness, &s);
-        run(harness, &s);
-        check_scene(&s);
-        close_scene(&s);
+        backward_upload(harness, &s);
+        backward_run(harness, &s);
+        backward_check(&s);
+        backward_close(&s);
     }
 }
 
@@ -310,19 +95,19 @@ static void types_mix(void **state)
     FOR_EACH_VARIANT
     {
         for (int n = 0; n < 3; ++n) {
-            const struct setup setup = {.batch = 2,
-                                        .length = n == 1 ? 1300 : 53,
-                                        .in = 101,
-                                        .out = 67,
-                                        .padding = n % 2,
-                                        .accumulate = n != 0,
-                                        .input = (clattn_dtype)((n + 1) % 3),
-                                        .weight = (clattn_dtype)((n + 2) % 3),
-                                        .d_output = (clattn_dtype)n,
-                                        .d_input = (clattn_dtype)((n + 1) % 3),
-                                        .d_weight = (clattn_dtype)((n + 2) % 3),
-                                        .d_bias = (clattn_dtype)((n + 1) % 3)};
-            open_run_and_check(harness, &setup, variant);
+            const struct backward_setup setup = {.batch = 2,
+                                                 .length = n == 1 ? 1300 : 53,
+                                                 .in = 101,
+                                                 .out = 67,
+                                                 .padding = n % 2,
+                                                 .accumulate = n != 0,
+                                                 .input = (clattn_dtype)((n + 1) % 3),
+                                                 .weight = (clattn_dtype)((n + 2) % 3),
+                                                 .d_output = (clattn_dtype)n,
+                                                 .d_input = (clattn_dtype)((n + 1) % 3),
+                                                 .d_weight = (clattn_dtype)((n + 2) % 3),
+                                                 .d_bias = (clattn_dtype)((n + 1) % 3)};
+            backward_open_run_and_check(harness, &setup, variant);
         }
     }
 }
@@ -334,9 +119,9 @@ static void each_is_had_alone(void **state)
 
     FOR_EACH_VARIANT
     {
-        for (int without = 1; without < ALL; ++without) {
-            const struct setup setup = {.batch = 2, .length = 37, .in = 50, .out = 41, .without = without};
-            open_run_and_check(harness, &setup, variant);
+        for (int without = 1; without < NO_GRADIENT; ++without) {
+            const struct backward_setup setup = {.batch = 2, .length = 37, .in = 50, .out = 41, .without = without};
+            backward_open_run_and_check(harness, &setup, variant);
         }
     }
 }
@@ -351,10 +136,10 @@ static void lengths_below_the_plan_s_are_right(void **state)
     {
         for (size_t n = 0; n < 2 * sizeof lengths / sizeof *lengths; ++n) {
             const int64_t length = lengths[n / 2];
-            const struct setup setup = {
+            const struct backward_setup setup = {
                 .batch = 2, .length = 1030, .in = 19, .out = 21, .padding = 3, .accumulate = n % 2 != 0};
-            struct scene s;
-            open_scene(harness, &setup, variant, &s);
+            struct backward_scene s;
+            backward_open(harness, &setup, variant, &s);
             for (int64_t b = 0; b < setup.batch; ++b)
                 for (int64_t i = length; i < setup.length; ++i) {
                     for (int64_t k = 0; k < setup.in; ++k)
@@ -362,14 +147,14 @@ static void lengths_below_the_plan_s_are_right(void **state)
                     for (int64_t k = 0; k < setup.out; ++k)
                         tensor_put(&s.d_output, b, 0, i, k, (double)NAN);
                 }
-            upload(harness, &s);
+            backward_upload(harness, &s);
             s.args.length = length;
-            run(harness, &s);
-            check_scene(&s);
+            backward_run(harness, &s);
+            backward_check(&s);
             if (length == 0)
                 assert_true(tensor_get(&s.d_weight, 0, 0, 0, 0) ==
                             (setup.accumulate ? tensor_get(&s.old_weight, 0, 0, 0, 0) : 0.0));
-            close_scene(&s);
+            backward_close(&s);
         }
     }
 }
@@ -380,9 +165,9 @@ static void a_plan_without_rows_writes_sums_of_none(void **state)
 
     FOR_EACH_VARIANT
     {
-        const struct setup setup = {.batch = 2, .length = 0, .in = 5, .out = 7};
-        struct scene s;
-        open_scene(harness, &setup, variant, &s);
+        const struct backward_setup setup = {.batch = 2, .length = 0, .in = 5, .out = 7};
+        struct backward_scene s;
+        backward_open(harness, &setup, variant, &s);
         s.args.d_weight = tensor_upload(harness, &s.d_weight);
         s.args.weight = tensor_upload(harness, &s.weight);
         s.args.d_bias = tensor_upload(harness, &s.d_bias);
@@ -395,47 +180,47 @@ static void a_plan_without_rows_writes_sums_of_none(void **state)
         assert_true(tensor_get(&s.d_weight, b, h, i, j) == 0.0);
         TENSOR_FOR_EACH(&s.d_bias)
         assert_true(tensor_get(&s.d_bias, b, h, i, j) == 0.0);
-        close_scene(&s);
+        backward_close(&s);
     }
 }
 
 static void nan_stays_in_its_rows_and_columns(void **state)
 {
-    const struct setup setup = {.batch = 1, .length = 77, .in = 130, .out = 45};
+    const struct backward_setup setup = {.batch = 1, .length = 77, .in = 130, .out = 45};
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     {
-        struct scene s;
-        open_scene(harness, &setup, variant, &s);
+        struct backward_scene s;
+        backward_open(harness, &setup, variant, &s);
         tensor_put(&s.d_output, 0, 0, 70, 44, (double)NAN);
         tensor_put(&s.input, 0, 0, 71, 3, (double)NAN);
         tensor_put(&s.weight, 0, 0, 5, 129, (double)NAN);
-        upload(harness, &s);
-        run(harness, &s);
+        backward_upload(harness, &s);
+        backward_run(harness, &s);
         TENSOR_FOR_EACH(&s.d_input)
         assert_true(isnan(tensor_get(&s.d_input, b, h, i, j)) == (i == 70 || j == 129));
         TENSOR_FOR_EACH(&s.d_weight)
         assert_true(isnan(tensor_get(&s.d_weight, b, h, i, j)) == (i == 44 || j == 3));
         TENSOR_FOR_EACH(&s.d_bias)
         assert_true(isnan(tensor_get(&s.d_bias, b, h, i, j)) == (j == 44));
-        check_scene(&s);
-        close_scene(&s);
+        backward_check(&s);
+        backward_close(&s);
     }
 }
 
 /* Twice the same bits; a workspace of the caller's makes no difference. */
 static void the_same_bits_come_twice(void **state)
 {
-    const struct setup setup = {.batch = 3, .length = 1500, .in = 60, .out = 50};
+    const struct backward_setup setup = {.batch = 3, .length = 1500, .in = 60, .out = 50};
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     {
-        struct scene s;
-        open_scene(harness, &setup, variant, &s);
-        upload(harness, &s);
-        run(harness, &s);
+        struct backward_scene s;
+        backward_open(harness, &setup, variant, &s);
+        backward_upload(harness, &s);
+        backward_run(harness, &s);
         unsigned char *first = malloc(s.d_weight.bytes);
         unsigned char *first_bias = malloc(s.d_bias.bytes);
         assert_true(first != NULL && first_bias != NULL);
@@ -445,40 +230,40 @@ static void the_same_bits_come_twice(void **state)
         clattn_buffer workspace = {.mem = NULL};
         if (size > 0)
             s.args.workspace = workspace = harness_guarded(harness, size);
-        run(harness, &s);
+        backward_run(harness, &s);
         assert_memory_equal(first, s.d_weight.data, s.d_weight.bytes);
         assert_memory_equal(first_bias, s.d_bias.data, s.d_bias.bytes);
         if (size > 0)
             harness_guarded_release(harness, workspace, size);
         free(first);
         free(first_bias);
-        close_scene(&s);
+        backward_close(&s);
     }
 }
 
 /* One token for all: strides of 0, as what is broadcast has. */
 static void what_is_broadcast_is_read_with_strides_of_0(void **state)
 {
-    const struct setup setup = {.batch = 2, .length = 55, .in = 40, .out = 33};
+    const struct backward_setup setup = {.batch = 2, .length = 55, .in = 40, .out = 33};
     const struct harness *harness = *state;
 
     FOR_EACH_VARIANT
     {
-        struct scene s, other;
-        open_scene(harness, &setup, variant, &s);
+        struct backward_scene s, other;
+        backward_open(harness, &setup, variant, &s);
         TENSOR_FOR_EACH(&s.d_output)
         tensor_put(&s.d_output, b, h, i, j, tensor_get(&s.d_output, 0, 0, 0, j));
-        upload(harness, &s);
-        run(harness, &s);
-        check_scene(&s);
-        open_scene(harness, &setup, variant, &other);
-        upload(harness, &other);
+        backward_upload(harness, &s);
+        backward_run(harness, &s);
+        backward_check(&s);
+        backward_open(harness, &setup, variant, &other);
+        backward_upload(harness, &other);
         other.args.d_output.strides[3] = 1;
-        run(harness, &other);
+        backward_run(harness, &other);
         assert_memory_equal(s.d_weight.data, other.d_weight.data, s.d_weight.bytes);
         assert_memory_equal(s.d_input.data, other.d_input.data, s.d_input.bytes);
-        close_scene(&other);
-        close_scene(&s);
+        backward_close(&other);
+        backward_close(&s);
     }
 }
 
@@ -486,26 +271,26 @@ static void what_is_broadcast_is_read_with_strides_of_0(void **state)
 
 static void a_plan_tells_what_it_is(void **state)
 {
-    const struct setup setup = {.batch = 2, .length = 30, .in = 50, .out = 70, .accumulate = true};
+    const struct backward_setup setup = {.batch = 2, .length = 30, .in = 50, .out = 70, .accumulate = true};
     const struct harness *harness = *state;
-    struct scene s;
+    struct backward_scene s;
 
-    open_scene(harness, &setup, NULL, &s);
+    backward_open(harness, &setup, NULL, &s);
     assert_string_equal(clattn_plan_problem(s.plan),
                         "linear_backward b2l30i50o70:f32:d_input:d_weight:d_bias:accumulate");
     assert_non_null(strstr(clattn_plan_name(s.plan), "/f32/d50v70/r"));
-    close_scene(&s);
+    backward_close(&s);
 }
 
 static void nothing_is_done_without_a_batch(void **state)
 {
-    const struct setup setup = {.batch = 0, .length = 30, .in = 5, .out = 7};
+    const struct backward_setup setup = {.batch = 0, .length = 30, .in = 5, .out = 7};
     const struct harness *harness = *state;
-    struct scene s;
+    struct backward_scene s;
     clattn_error error;
     cl_event event = NULL;
 
-    open_scene(harness, &setup, NULL, &s);
+    backward_open(harness, &setup, NULL, &s);
     s.args.d_weight = tensor_upload(harness, &s.d_weight);
     s.args.weight = tensor_upload(harness, &s.weight);
     s.args.d_bias = tensor_upload(harness, &s.d_bias);
@@ -513,7 +298,7 @@ static void nothing_is_done_without_a_batch(void **state)
                   "empty");
     assert_int_equal(clWaitForEvents(1, &event), CL_SUCCESS);
     clReleaseEvent(event);
-    close_scene(&s);
+    backward_close(&s);
 }
 
 static void a_plan_that_cannot_be_is_refused(void **state)
@@ -548,7 +333,7 @@ static void a_plan_that_cannot_be_is_refused(void **state)
 }
 
 /* Expects the status and the message, and gradients that keep their bytes. */
-static void refuse(const struct harness *harness, struct scene *s, const clattn_linear_backward_args *args,
+static void refuse(const struct harness *harness, struct backward_scene *s, const clattn_linear_backward_args *args,
                    clattn_status status, const char *message)
 {
     clattn_error error = {.status = CLATTN_SUCCESS, .message = ""};
@@ -566,16 +351,16 @@ static void refuse(const struct harness *harness, struct scene *s, const clattn_
 
 static void runs_are_refused(void **state)
 {
-    const struct setup setup = {.batch = 2, .length = 4, .in = 6, .out = 5};
+    const struct backward_setup setup = {.batch = 2, .length = 4, .in = 6, .out = 5};
     const struct harness *harness = *state;
     clattn_linear_backward_args args;
     clattn_linear_args forward;
     clattn_error error;
-    struct scene s;
+    struct backward_scene s;
     char message[200];
 
-    open_scene(harness, &setup, NULL, &s);
-    upload(harness, &s);
+    backward_open(harness, &setup, NULL, &s);
+    backward_upload(harness, &s);
 #define REFUSED(status, text, ...)                                                                                     \
     do {                                                                                                               \
         args = s.args;                                                                                                 \
@@ -621,7 +406,7 @@ static void runs_are_refused(void **state)
     assert_int_equal(clattn_linear_run(s.plan, harness->queue, &forward, 0, NULL, NULL, &error),
                      CLATTN_ERROR_INVALID_ARGUMENT);
     assert_string_equal(error.message, "plan is one of linear_backward: expected one of linear");
-    close_scene(&s);
+    backward_close(&s);
 }
 
 int main(void)
