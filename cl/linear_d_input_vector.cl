@@ -88,7 +88,7 @@ linear_d_input_vector(__global const key_t *d_output, long4 d_output_view, __glo
             if (n > 0 && n % HELD_DEPTH == 0)
                 hold_sums(held + at, sums + at, count * CLA_VECTORS, n > HELD_DEPTH);
             load_panel(panel, weight + view_row(weight_view, 0, 0, n) + column0 + c, weight_view.w, depth, columns - c);
-            add_products(sums + at, wide, panel, depth, count, n > 0);
+            add_products(sums + at, wide, panel, depth, count, (columns - c + CLA_LANES - 1) / CLA_LANES, n > 0);
         }
     }
     int batch_of_row = b;

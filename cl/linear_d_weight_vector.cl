@@ -117,7 +117,7 @@ linear_d_weight_vector(__global const key_t *d_output, long4 d_output_view, __gl
             if (chunks > 0 && chunks % HELD_CHUNKS == 0)
                 hold_sums(held + at, sums + at, count * CLA_VECTORS, chunks > HELD_CHUNKS);
             load_panel(panel, input, input_view, b, i, length, column0 + c, depth, columns - c);
-            add_products(sums + at, packed, panel, depth, count, chunks > 0);
+            add_products(sums + at, packed, panel, depth, count, (columns - c + CLA_LANES - 1) / CLA_LANES, chunks > 0);
         }
         const uint2 next = divide((uint)(i + depth), (uint)length);
         b += (int)next.x;

@@ -154,33 +154,47 @@ APART static void add_values(vec_t *sums, const vec_t *weights, VALUE_SPACE cons
 }
 
 /*
- * Defines name(sums, elements, rows, depth, count, add): sums[count][CLA_VECTORS] = elements . rows over `depth` of the index that
- * both have; added to what `sums` holds where `add` is set. rows[depth][CLA_VECTORS] are turned. A block of the elements begins at
- * block_at, which depends on n0, the number of its first; from there its term k of number n is at k * next_term + n * next_row.
- * Sums and elements have room for whole blocks.
+ * Defines name(sums, elements, rows, depth, count, vectors, add): sums[count][CLA_VECTORS] = elements . rows over `depth` of the
+ * index that both have, of the first `vectors` vectors; added to what `sums` holds where `add` is set. rows[depth][CLA_VECTORS]
+ * are turned. A block of the elements begins at block_at, which depends on n0, the number of its first; from there its term k of
+ * number n is at k * next_term + n * next_row. Sums and elements have room for whole blocks.
  */
 #define DEFINE_ADD_PRODUCTS(name, block_at, next_row, next_term)                                                       \
+    DEFINE_ADD_PRODUCTS_OF(name##_1, 1, block_at, next_row, next_term)                                                 \
+    DEFINE_ADD_PRODUCTS_OF(name##_2, 2, block_at, next_row, next_term)                               \
+    DEFINE_ADD_PRODUCTS_OF(name##_all, CLA_VECTORS, block_at, next_row, next_term)                                     \
+    static inline void name(vec_t *sums, const float *elements, const vec_t *rows, int depth, int count, int vectors,  \
+                            int add)                                                                                   \
+    {                                                                                                                  \
+        if (vectors >= CLA_VECTORS)                                                                                    \
+            name##_all(sums, elements, rows, depth, count, add);                                                       \
+        else if (vectors == 2)                                                                                         \
+            name##_2(sums, elements, rows, depth, count, add);                                                         \
+        else                                                                                                           \
+            name##_1(sums, elements, rows, depth, count, add);                                                         \
+    }
+
+#define DEFINE_ADD_PRODUCTS_OF(name, width, block_at, next_row, next_term)                                             \
     APART static void name(vec_t *sums, const float *elements, const vec_t *rows, int depth, int count, int add)       \
     {                                                                                                                  \
         for (int n0 = 0; n0 < count; n0 += CLA_BLOCK, sums += CLA_BLOCK * CLA_VECTORS) {                               \
-            const float *element = elements + (block_at);                                                \
-            vec_t sum[CLA_BLOCK][CLA_VECTORS];                                                                         \
+            const float *element = elements + (block_at);                                                              \
+            vec_t sum[CLA_BLOCK][width];                                                                               \
             _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                      \
             {                                                                                                          \
-                _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[n][v] = (vec_t)(0.0f);                     \
+                _Pragma("unroll") for (int v = 0; v < width; v++) sum[n][v] = (vec_t)(0.0f);                           \
             }                                                                                                          \
             _Pragma("unroll 4") for (int k = 0; k < depth; k++)                                                        \
             {                                                                                                          \
                 _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                  \
                 {                                                                                                      \
                     const vec_t factor = (vec_t)(element[k * next_term + n * next_row]);                               \
-                    _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sum[n][v] +=                               \
-                        factor * rows[k * CLA_VECTORS + v];                                                            \
+                    _Pragma("unroll") for (int v = 0; v < width; v++) sum[n][v] += factor * rows[k * CLA_VECTORS + v]; \
                 }                                                                                                      \
             }                                                                                                          \
             _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                      \
             {                                                                                                          \
-                _Pragma("unroll") for (int v = 0; v < CLA_VECTORS; v++) sums[n * CLA_VECTORS + v] =                    \
+                _Pragma("unroll") for (int v = 0; v < width; v++) sums[n * CLA_VECTORS + v] =                          \
                     add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];                                           \
             }                                                                                                          \
         }                                                                                                              \
