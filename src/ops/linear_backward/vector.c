@@ -9,10 +9,10 @@
 
 /*
  * Terms a chunk, so that a panel (24 KiB of 48 columns) and the elements of a register block (4 or 8 KiB) share a
- * first-level cache of 32 KiB; the most rows and tiles a group, so that the sums (192 KiB) and a chunk of the elements
+ * first-level cache of 32 KiB; the most rows and tiles a group, so that the sums (288 KiB) and a chunk of the elements
  * (128 KiB) share a second-level one of 512 KiB.
  */
-enum { DEPTH = 128, MOST_ROWS = 256, MOST_TILES = 4 };
+enum { DEPTH = 128, MOST_ROWS = 256, MOST_TILES = 6 };
 
 /* Groups a compute unit, so that all of them are busy to the end. */
 enum { GROUPS_A_UNIT = 4 };
