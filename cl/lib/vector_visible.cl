@@ -31,8 +31,7 @@ struct rows {
     long mask_row[ROWS];
 #endif
 #if CLA_DROPOUT
-    uint number_low[ROWS]; /* of the weight of key 0 */
-    uint number_high[ROWS];
+    ulong number[ROWS]; /* of the weight of key 0; of each CLA_LANES rows first the even ones, then the odd ones */
 #endif
 };
 
@@ -56,9 +55,9 @@ static inline void rows_of(struct rows *rows, const struct batch *batch, int h, 
         rows->mask_row[r] = mask_index(batch->index, h, query, 0, mask_view, mask_keys);
 #endif
 #if CLA_DROPOUT
-        const ulong number = (ulong)view_row(dropout_view, batch->index, h, query);
-        rows->number_low[r] = (uint)number;
-        rows->number_high[r] = (uint)(number >> 32);
+        const int lane = r % CLA_LANES;
+        rows->number[r - lane + (lane & 1) * (CLA_LANES / 2) + lane / 2] =
+            (ulong)view_row(dropout_view, batch->index, h, query);
 #endif
     }
 #if CLA_ALIBI || CLA_RELATIVE
@@ -276,50 +275,56 @@ APART static void add_position_bias(vec_t *scores, const struct rows *rows, int 
 #endif
 
 #if CLA_DROPOUT
+/* Half the lanes of a vector, each in a long, and the way back: the low words of two such by turns. */
 #if CLA_LANES == 16
-#define wide_t  ulong8
-#define as_wide as_ulong8
+#define wide_t       ulong8
+#define wide_load(p) vload8(0, p)
+#define evens_twice(x) (x).s0022446688aaccee
 #elif CLA_LANES == 8
-#define wide_t  ulong4
-#define as_wide as_ulong4
+#define wide_t       ulong4
+#define wide_load(p) vload4(0, p)
+#define evens_twice(x) (x).s00224466
 #else
-#define wide_t  ulong2
-#define as_wide as_ulong2
+#define wide_t       ulong2
+#define wide_load(p) vload2(0, p)
+#define evens_twice(x) (x).s0022
 #endif
 
+static inline uvec_t low_words(wide_t even, wide_t odd)
+{
+    return (LANE_NUMBERS & 1) != 0 ? evens_twice(as_uvec(odd)) : as_uvec(even);
+}
+
 /*
- * words[4] = philox() of every lane, the counter being (key.zw, low, high). Half of the lanes at a time, each in a long that
- * has room for its products: most devices multiply such. What the upper half of a long holds between rounds does not matter.
+ * words[4] = philox() of every lane at the counter (key.zw, low, high). Both are [2], of the even lanes, then of the odd ones,
+ * each in a long, which has room for its products: devices multiply so. What the upper half of `low` holds, and of all that
+ * follows from it, does not matter.
  */
-static inline void vec_philox(uvec_t *words, uvec_t low, uvec_t high, uint4 key)
+INLINED static void vec_philox(uvec_t *words, const wide_t *low, const wide_t *high, uint4 key)
 {
     const ulong word = 0xfffffffful;
-    wide_t mixed[2][4];
+    wide_t c0[2] = {(wide_t)(key.z), (wide_t)(key.z)};
+    wide_t c1[2] = {(wide_t)(key.w), (wide_t)(key.w)};
+    wide_t c2[2] = {low[0], low[1]};
+    wide_t c3[2] = {high[0], high[1]};
+    uint2 k = key.xy;
 #pragma unroll
-    for (int odd = 0; odd < 2; odd++) {
-        wide_t c0 = (wide_t)(key.z);
-        wide_t c1 = (wide_t)(key.w);
-        wide_t c2 = odd ? as_wide(low) >> 32 : as_wide(low);
-        wide_t c3 = odd ? as_wide(high) >> 32 : as_wide(high);
-        uint2 k = key.xy;
+    for (int round = 0; round < PHILOX_ROUNDS; round++) {
 #pragma unroll
-        for (int round = 0; round < PHILOX_ROUNDS; round++) {
-            const wide_t first = (c0 & word) * PHILOX_M0;
-            const wide_t second = (c2 & word) * PHILOX_M1;
-            c0 = second >> 32 ^ c1 ^ k.x;
-            c1 = second;
-            c2 = first >> 32 ^ c3 ^ k.y;
-            c3 = first;
-            k += PHILOX_W;
+        for (int odd = 0; odd < 2; odd++) {
+            const wide_t first = (c0[odd] & word) * PHILOX_M0;
+            const wide_t second = (c2[odd] & word) * PHILOX_M1;
+            c0[odd] = second >> 32 ^ c1[odd] ^ k.x;
+            c1[odd] = second;
+            c2[odd] = first >> 32 ^ c3[odd] ^ k.y;
+            c3[odd] = first;
         }
-        mixed[odd][0] = c0;
-        mixed[odd][1] = c1;
-        mixed[odd][2] = c2;
-        mixed[odd][3] = c3;
+        k += PHILOX_W;
     }
-#pragma unroll
-    for (int n = 0; n < 4; n++)
-        words[n] = as_uvec((mixed[0][n] & word) | mixed[1][n] << 32);
+    words[0] = low_words(c0[0], c0[1]);
+    words[1] = low_words(c1[0], c1[1]);
+    words[2] = low_words(c2[0], c2[1]);
+    words[3] = low_words(c3[0], c3[1]);
 }
 
 /*
@@ -329,30 +334,51 @@ static inline void vec_philox(uvec_t *words, uvec_t low, uvec_t high, uint4 key)
 APART static void drop_weights(vec_t *weights, const struct rows *rows, int j0, int count, uint4 key, uint threshold)
 {
     for (int v = 0; v < CLA_VECTORS; v++) {
-        const uvec_t begin = vec_load(rows->number_low + v * CLA_LANES);
-        const uvec_t number = begin + (uint)j0;
-        const ivec_t by_one = (number & 1u) != 0;
-        const ivec_t by_two = (number & 2u) != 0;
-        uvec_t low = number & ~3u;
-        uvec_t high = vec_load(rows->number_high + v * CLA_LANES) + (number < begin ? (uvec_t)(1) : (uvec_t)(0));
-        uvec_t words[8];
-        vec_philox(words + 4, low, high, key);
-        for (int k = 0; k < count; k += 4) {
-            low += 4;
-            high += low == 0 ? (uvec_t)(1) : (uvec_t)(0);
+        const ulong *number = rows->number + v * CLA_LANES;
+        wide_t numbers[2] = {wide_load(number) + (ulong)j0, wide_load(number + CLA_LANES / 2) + (ulong)j0};
+        const uvec_t low = low_words(numbers[0], numbers[1]);
+        const ivec_t by_one = (low & 1u) != 0;
+        const ivec_t by_two = (low & 2u) != 0;
+        const int moved = or_lanes(low & 3u) != 0;
+        const int wraps = or_lanes(as_uvec(low > 0xffffff00u)) != 0;
+        uvec_t next[4] = {(uvec_t)(0), (uvec_t)(0), (uvec_t)(0), (uvec_t)(0)};
+        numbers[0] &= ~3ul;
+        numbers[1] &= ~3ul;
+        /* High words stay for as long as they can: what follows from them alone is then computed once. */
+        for (int k0 = moved ? -4 : 0, end; k0 < count; k0 = end) {
+            end = wraps ? k0 + 4 : count;
+            const wide_t high[2] = {numbers[0] >> 32, numbers[1] >> 32};
+            for (int k = k0; k < end; k += 4) {
+                uvec_t words[7];
 #pragma unroll
-            for (int n = 0; n < 4; n++)
-                words[n] = words[n + 4];
-            vec_philox(words + 4, low, high, key);
-            uvec_t moved[6];
+                for (int n = 0; n < 4; n++)
+                    words[n] = next[n];
+                vec_philox(next, numbers, high, key);
+                numbers[0] += 4;
+                numbers[1] += 4;
+                if (k < 0)
+                    continue;
+                if (moved) {
 #pragma unroll
-            for (int n = 0; n < 6; n++)
-                moved[n] = by_one ? words[n + 1] : words[n];
+                    for (int n = 4; n < 7; n++)
+                        words[n] = next[n - 4];
 #pragma unroll
-            for (int n = 0; n < 4; n++) {
-                vec_t *weight = weights + (k + n) * CLA_VECTORS + v;
-                if (k + n < count)
-                    *weight = (by_two ? moved[n + 2] : moved[n]) >= threshold ? *weight : (vec_t)(0.0f);
+                    for (int n = 0; n < 6; n++)
+                        words[n] = by_one ? words[n + 1] : words[n];
+#pragma unroll
+                    for (int n = 0; n < 4; n++)
+                        words[n] = by_two ? words[n + 2] : words[n];
+                } else {
+#pragma unroll
+                    for (int n = 0; n < 4; n++)
+                        words[n] = next[n];
+                }
+#pragma unroll
+                for (int n = 0; n < 4; n++) {
+                    vec_t *weight = weights + (k + n) * CLA_VECTORS + v;
+                    if (k + n < count)
+                        *weight = words[n] >= threshold ? *weight : (vec_t)(0.0f);
+                }
             }
         }
     }
