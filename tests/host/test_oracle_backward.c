@@ -362,8 +362,8 @@ static const char *const problems[] = {
     "b2h2q3k5d2:f32:relative=1@bottom-right:lengths",
     "b2h2q3k5d2:f32:scale=0:mask=add:alibi@top-left",
     "b2h4g2q3k5d3v2:f32:causal@1:window=3,1@1:mask=add@1x4x3x5:lengths:softcap=1.5:sinks:alibi=batch@1:relative=1@1",
-    "b2h4g2q3k5d3v2:f32:ragged=qkv@6,8:causal:mask=add@2x1x3x1:softcap=1.5:sinks:alibi@bottom-right:"
-    "relative=2@bottom-right",
+    ("b2h4g2q3k5d3v2:f32:ragged=qkv@6,8:causal:mask=add@2x1x3x1:softcap=1.5:sinks:alibi@bottom-right:"
+     "relative=2@bottom-right"),
     "b2h2q3k0d2:f32:sinks",
 };
 
