@@ -345,6 +345,8 @@ static void ask_for_all(void)
                     ask_for_attention(attention[a].variant, attention[a].sizes, dims[d], clattn_dtype_string(types[t]),
                                       semantics[s]);
             }
+            ask_for_attention("flash", "b1h32g8q512k4096", dims[d], clattn_dtype_string(types[t]),
+                              ":causal:dropout=0.1:lse"); /* as training asks */
             ask_for_others(dims[d], types[t]);
         }
     }

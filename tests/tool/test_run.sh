@@ -478,6 +478,19 @@ for what in lengths:circular paged=5 paged=5x2:lengths ragged=q ragged=kv ragged
 done
 ok run --random b2h4q9k13d8:f32:lengths --circular --sinks sinks4.npy --alibi auto --align 3 --verify
 
+# ---- dropout ----
+
+dropping=b2h4g2q9k13d8v5:f32:dropout=0.3:lse
+ok run --random $dropping --dropout-seed 7 --verify -o a.npy
+ok run --random $dropping --dropout-seed 7 --dropout 0.3 --dropout-offset 0 --kernel flash --verify
+ok run --random $dropping --dropout-seed 7 --dropout-offset 18446744073709551615 --verify -o b.npy
+ok run --random $dropping --dropout-seed 8 --verify -o c.npy
+ok run --random $dropping --dropout-seed 7 --verify --scores s.npy --scores-stage weights --json
+says '"verified": true' out
+checks=$((checks + 2))
+! cmp -s a.npy b.npy || problem 'another offset drops the same weights'
+! cmp -s a.npy c.npy || problem 'another seed drops the same weights'
+
 # ---- outputs: all or none ----
 
 if [ -w /dev/full ]; then

@@ -35,7 +35,8 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help' 'bench -
 done
 for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads \
     scale softcap causal window window-shift align mask mask-pad kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len \
-    circular sinks alibi relative-bias lse scores scores-stage heatmap heatmap-head dtype kernel device verify time json; do
+    circular sinks alibi relative-bias dropout dropout-seed dropout-offset lse scores scores-stage heatmap heatmap-head \
+    dtype kernel device verify time json; do
     "$clattn" run --help >out
     says "--$option" out
 done
@@ -102,6 +103,14 @@ bad 2 'scale is 1x: expected a number' --scale 1x
 bad 2 'scale is : expected a number' --scale ''
 bad 2 'softcap is -1: expected' --softcap -1
 bad 2 'softcap is inf: expected' --softcap inf
+bad 2 'dropout is 1: expected 0 or more, less than 1$' --dropout 1 --dropout-seed 1
+bad 2 'dropout is -0.5: expected 0 or more, less than 1$' --dropout -0.5 --dropout-seed 1
+bad 2 'dropout is nan: expected' --dropout nan --dropout-seed 1
+bad 2 'dropout is 0.5 and --dropout-seed is not given' --dropout 0.5
+bad 2 'dropout-seed is -1: expected a whole number from 0' --dropout 0.5 --dropout-seed -1
+bad 2 'dropout-offset is 1.5: expected a whole number from 0' --dropout 0.5 --dropout-seed 1 --dropout-offset 1.5
+bad 2 'dropout-seed is given without --dropout$' --dropout-seed 1
+bad 2 'dropout-offset is given without --dropout$' --dropout-offset 1
 bad 2 'causal is middle: expected top-left, bottom-right' --causal middle
 bad 2 'causal is 99999999999999999999: expected' --causal 99999999999999999999
 bad 2 'window is given without --align' --window 1,1
@@ -142,6 +151,8 @@ refused 2 'random excludes --block-table' run --random b1h2q4k4d4:f32 --block-ta
 refused 2 'random excludes .*expected .*ragged=q,' run --random b1h2q4k4d4:f32 --q-cu-lengths c.npy
 refused 2 'circular is given without --kv-lengths' run --random b1h2q4k4d4:f32 --circular
 refused 2 'circular is : the problem' run --random b1h2q4k4d4:f32:paged=2:lengths --circular
+refused 2 'dropout is 0.5: the problem' run --random b1h2q4k4d4:f32:dropout=0.25 --dropout 0.5 --dropout-seed 1
+refused 2 'dropout is 0.25 and --dropout-seed is not given' run --random b1h2q4k4d4:f32:dropout=0.25
 refused 2 'sinks is s.npy: the problem' run --random b1h2q4k4d4:f32:sinks --sinks s.npy
 refused 2 'alibi is auto: the problem' run --random b1h2q4k4d4:f32:alibi@0 --alibi auto
 refused 2 'relative-bias is b.npy: the problem' run --random b1h2q4k4d4:f32:relative=2@0 --relative-bias b.npy
