@@ -176,6 +176,9 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
 
     for (int j0 = some.x / CLA_TILE_KV * CLA_TILE_KV; j0 < some.y; j0 += CLA_TILE_KV) {
         const int cut = classify(&batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL;
+#if CLA_DROPOUT /* before there are scores that take registers */
+        const uint kept = pairs_kept(&batch, h, i, j0 + 4 * x, CLA_SEMANTICS);
+#endif
         struct block s;
         block_clear(&s);
         for (int d0 = 0; d0 < CLA_HEAD_DIM; d0 += CLA_CHUNK) {
@@ -232,7 +235,6 @@ flash(__global const query_t *query, long4 query_view, __global const key_t *key
         s.c3 = exp2((s.c3 - largest) * LOG2E);
         sum = sum * fade + ((s.c0 + s.c1) + (s.c2 + s.c3));
 #if CLA_DROPOUT
-        const uint kept = pairs_kept(&batch, h, i, j, CLA_SEMANTICS);
         s.c0 = weights_kept(s.c0, kept);
         s.c1 = weights_kept(s.c1, kept >> 1);
         s.c2 = weights_kept(s.c2, kept >> 2);
