@@ -224,9 +224,9 @@ static uint32_t philox_word(const uint32_t counter[4], uint64_t key, int n)
 bool oracle_dropout_keeps(const struct oracle_operands *operands, int64_t b, int64_t h, int64_t i, int64_t j)
 {
     const clattn_attention_desc *desc = operands->desc;
-    uint64_t row =
-        ((uint64_t)(operands->dropout_batch + b) * (uint64_t)desc->q_heads + (uint64_t)h) * (uint64_t)desc->q_len +
-        (uint64_t)i;
+    uint64_t row = (((uint64_t)operands->dropout_batch + (uint64_t)b) * (uint64_t)desc->q_heads + (uint64_t)h) *
+                       (uint64_t)desc->q_len +
+                   (uint64_t)i;
     uint64_t element = row * (uint64_t)desc->kv_len + (uint64_t)j;
     uint64_t block = element / 4 * 4;
     const uint32_t counter[4] = {(uint32_t)operands->dropout_offset, (uint32_t)(operands->dropout_offset >> 32),
