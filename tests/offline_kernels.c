@@ -323,6 +323,19 @@ static void ask_for_others(int dim, clattn_dtype type)
                 type);
 }
 
+static void ask_for_backward(int dim, clattn_dtype type, const char *semantics)
+{
+    char problem[128];
+    clattn_attention_desc forward;
+    clattn_attention_desc_init(&forward);
+    snprintf(problem, sizeof problem, "b1h32g8q512k4096d%d:%s:lse%s", dim, clattn_dtype_string(type), semantics);
+    if (clattn_attention_desc_parse(problem, &forward, NULL) != CLATTN_SUCCESS)
+        give_up("desc_parse", problem);
+    ASK_FOR(attention_backward, desc.attention = &forward, desc.d_query = desc.d_key = desc.d_value = 1,
+            desc.d_output_layout.dtype = desc.d_query_layout.dtype = desc.d_key_layout.dtype =
+                desc.d_value_layout.dtype = type);
+}
+
 static void ask_for_all(void)
 {
     static const struct {
@@ -347,6 +360,8 @@ static void ask_for_all(void)
             }
             ask_for_attention("flash", "b1h32g8q512k4096", dims[d], clattn_dtype_string(types[t]),
                               ":causal:dropout=0.1:lse"); /* as training asks */
+            for (size_t s = 0; s < sizeof semantics / sizeof *semantics; s++)
+                ask_for_backward(dims[d], types[t], semantics[s]);
             ask_for_others(dims[d], types[t]);
         }
     }

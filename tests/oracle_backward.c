@@ -272,8 +272,8 @@ static void through_biases(struct backward *w)
 }
 
 /*
- * 6. Through the softcap, d_score = d_masked * (1 - tanh^2), and through the product: d_query += scale * d_score *
- * key_j and d_key_j += scale * d_score * query.
+ * 6. Through the softcap, d_score = d_masked * (1 - tanh^2), which is 1 / cosh^2 without cancellation, and through the
+ * product: d_query += scale * d_score * key_j and d_key_j += scale * d_score * query.
  */
 static void through_scores(struct backward *w)
 {
@@ -289,8 +289,8 @@ static void through_scores(struct backward *w)
     for (int64_t j = 0; j < o->kv_len; ++j) {
         if (!w->row.kept[j])
             continue;
-        double tanh_of_score = softcap > 0.0 ? w->row.softcap[j] / softcap : 0.0;
-        double slope = scale * (1.0 - tanh_of_score * tanh_of_score);
+        double cosh_of_score = softcap > 0.0 ? cosh(w->row.raw[j] / softcap) : 1.0;
+        double slope = scale / cosh_of_score / cosh_of_score;
         struct term d_score = {slope * w->d_masked[j].value, fabs(slope) * w->d_masked[j].magnitude};
         const float *key = oracle_widen(desc->key.dtype, o->key, oracle_key_at(&keys, j), desc->head_dim, w->widened);
         add(&w->gradients.query, d_query_at, d_score, key, desc->head_dim);

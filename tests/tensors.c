@@ -15,22 +15,31 @@ size_t tensor_element_size(const struct tensor *t)
     return clattn_dtype_size(t->layout.dtype);
 }
 
-struct tensor tensor_make(clattn_dtype dtype, int64_t b, int64_t h, int64_t rows, int64_t columns, int64_t padding)
+struct tensor tensor_make_as(const clattn_layout *layout, const int64_t extent[4])
 {
-    struct tensor t = {.extent = {b, h, rows, columns}, .layout = {.dtype = dtype}};
+    struct tensor t = {.layout = *layout};
 
-    if (padding != 0) {
-        t.layout.strides[3] = 1;
-        t.layout.strides[2] = columns + padding;
-        t.layout.strides[1] = rows * t.layout.strides[2] + padding;
-        t.layout.strides[0] = h * t.layout.strides[1] + padding;
-    }
+    memcpy(t.extent, extent, sizeof t.extent);
     oracle_strides(&t.layout, t.extent, t.strides);
     t.bytes = (size_t)(oracle_span(t.strides, t.extent) + 2 * TENSOR_ROOM) * tensor_element_size(&t);
     t.data = malloc(t.bytes);
     assert_non_null(t.data);
     memset(t.data, ARRAY_FILL, t.bytes);
     return t;
+}
+
+struct tensor tensor_make(clattn_dtype dtype, int64_t b, int64_t h, int64_t rows, int64_t columns, int64_t padding)
+{
+    const int64_t extent[4] = {b, h, rows, columns};
+    clattn_layout layout = {.dtype = dtype};
+
+    if (padding != 0) {
+        layout.strides[3] = 1;
+        layout.strides[2] = columns + padding;
+        layout.strides[1] = rows * layout.strides[2] + padding;
+        layout.strides[0] = h * layout.strides[1] + padding;
+    }
+    return tensor_make_as(&layout, extent);
 }
 
 void tensor_free(struct tensor *t)

@@ -29,6 +29,7 @@ struct tensor {
 
 /* All bytes ARRAY_FILL. `padding` elements lie between rows, heads and batches; 0: a dense layout, strides left 0. */
 struct tensor tensor_make(clattn_dtype dtype, int64_t b, int64_t h, int64_t rows, int64_t columns, int64_t padding);
+struct tensor tensor_make_as(const clattn_layout *layout, const int64_t extent[4]);
 void tensor_free(struct tensor *t);
 
 size_t tensor_element_size(const struct tensor *t);

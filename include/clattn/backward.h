@@ -2,7 +2,8 @@
 /*
  * The backward pass: gradients with respect to the inputs of an operation, from the gradient of its output.
  *
- *   linear   d_input = d_output weight    d_weight = d_output^T input    d_bias = column sums of d_output
+ *   attention   d_query, d_key, d_value, d_sinks
+ *   linear      d_input = d_output weight    d_weight = d_output^T input    d_bias = column sums of d_output
  *
  * The gradient of rotary embedding is rotary embedding with `backward`, see position.h. Plans, lengths, buffers, events
  * and errors are as in attention.h.
@@ -10,12 +11,132 @@
 #ifndef CLATTN_BACKWARD_H
 #define CLATTN_BACKWARD_H
 
-#include <clattn/base.h>
+#include <clattn/attention.h>
 #include <clattn/layer.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* ---- attention ------------------------------------------------------------------------------------------------ */
+
+/*
+ * The gradients of attention (Dao et al. 2022, "FlashAttention", appendix B.4). Shapes and semantics are attention.h's;
+ * x below is the score of a pair after everything that is added to it, c the same after the softcap and before that.
+ *
+ *   z                = 1, or with dropout 1 / (1 - dropout) where the weight is kept and 0 where it is not
+ *   delta[b,h,i]     = d_output[b,h,i] . output[b,h,i] - d_lse[b,h,i]
+ *   p                = e^(x - lse[b,h,i]) where query i sees key j, else 0
+ *   dx               = p * (z * d_output[b,h,i] . value[b,g,j] - delta[b,h,i])
+ *   ds               = dx * (1 - (c / softcap)^2)
+ *   d_query[b,h,i]   = scale * sum over j of ds * key[b,g,j]
+ *   d_key[b,g,j]     = scale * sum over the h of group g and over i of ds * query[b,h,i]
+ *   d_value[b,g,j]   = sum over the h of group g and over i of p * z * d_output[b,h,i]
+ *   d_sinks[h]       = - sum over b and i of e^(sinks[h] - lse[b,h,i]) * delta[b,h,i]
+ *
+ * Promises:
+ *
+ *   - Nothing is added to by two work-items at a time: the same plan on the same inputs gives the same bits every time.
+ *   - A query that sees no key has a d_query of exactly 0 and adds nothing to the others, whatever query and d_output
+ *     hold there, NaN too. A key that no query of its batch and key/value head sees has a d_key and d_value of
+ *     exactly 0, and it and its value may hold anything.
+ *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head.
+ *   - Accuracy: an element of a gradient is a sum of n terms, whose absolute values add up to M, a term's being the
+ *     product of those of its factors, with p (|d_output| . |value| + |d_output| . |output| + |d_lse|) in place of dx.
+ *     With A as in attention.h, the largest of the problem, |error| <= (eps + 4 eps32 (2 + A + sqrt(n) / 16)) M on
+ *     random inputs, eps being 2^-23 for a gradient in f32, 2^-10 in f16 and 2^-7 in bf16, plus what the rounding of
+ *     the forward's stored output does to delta: eps_out p |d_output| . |output| in place of dx.
+ *     Elements that are subnormal in their type may be off by its smallest normal number.
+ *   - Every element of a gradient is written, but for rows of no packed sequence, and nothing else is.
+ *
+ * Which gradients are wanted; at least one. The lengths of a run, what is absent in it, strides and alignment are as in
+ * the forward run. An extent of 0 in batch or q_heads makes a run do nothing; with a q_len of 0, d_key and d_value are
+ * 0.
+ */
+typedef struct clattn_attention_backward_desc {
+    size_t struct_size;
+    const clattn_attention_desc *attention; /* the forward's, read during the call only. Its lse is set; LINEAR storage.
+                                               scores_stage and variant are not read */
+    int d_query;                            /* not 0: wanted. So with d_key, d_value, d_sinks */
+    int d_key;
+    int d_value;
+    int d_sinks;                   /* f32 [q_heads]; needs sinks */
+    int d_lse;                     /* not 0: a run has d_lse, f32, as lse lies */
+    int accumulate;                /* not 0: gradients are added to what their buffers hold, in f32, and rounded once */
+    clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the next three */
+    clattn_layout d_query_layout;  /* over those of query; of these three no two elements in the same place */
+    clattn_layout d_key_layout;
+    clattn_layout d_value_layout;
+    const char *variant; /* NULL or "auto": the best one for the device; otherwise this one or UNSUPPORTED. Read during
+                            the call only */
+} clattn_attention_backward_desc;
+
+static inline void clattn_attention_backward_desc_init(clattn_attention_backward_desc *desc)
+{
+    memset(desc, 0, sizeof *desc);
+    desc->struct_size = sizeof *desc;
+}
+
+/* The registry names of the variants, `index` from 0; NULL past the last. */
+CLATTN_API const char *clattn_attention_backward_variant(size_t index);
+
+/*
+ * One run: the forward's operands, with what it wrote to output and lse, then those of the backward pass. lse may be
+ * that of attention over more keys, of which these are a part, with the output over all of them (clattn_merge gives
+ * both): then these are the gradients of the part, and those of all parts add up.
+ */
+typedef struct clattn_attention_backward_args {
+    size_t struct_size;
+    int64_t q_len;  /* 0 to the plan's */
+    int64_t kv_len; /* 0 to the plan's */
+    int64_t offset; /* read with CLATTN_ALIGN_OFFSET */
+    int64_t q_total;
+    int64_t kv_total;
+    clattn_buffer query;
+    clattn_buffer key;
+    clattn_buffer value;
+    clattn_buffer output;
+    clattn_buffer lse;
+    clattn_buffer mask;
+    clattn_buffer kv_lengths;
+    clattn_buffer q_cu_lengths;
+    clattn_buffer kv_cu_lengths;
+    clattn_buffer sinks; /* with d_sinks only */
+    clattn_buffer alibi_slopes;
+    clattn_buffer relative_bias;
+    clattn_buffer d_output;
+    clattn_buffer d_lse;
+    clattn_buffer d_query;
+    clattn_buffer d_key;
+    clattn_buffer d_value;
+    clattn_buffer d_sinks;
+    clattn_buffer workspace; /* as attention's */
+    uint64_t dropout_seed;   /* the forward run's, as the next three */
+    uint64_t dropout_offset;
+    int64_t dropout_batch;
+    int dropout_seed_set;
+} clattn_attention_backward_args;
+
+/* Sets the lengths and the offset to the plan's, 0 where that is NULL, and leaves every buffer absent. */
+static inline void clattn_attention_backward_args_init(clattn_attention_backward_args *args, const clattn_plan *plan)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, &args->offset);
+    clattn_plan_totals(plan, &args->q_total, &args->kv_total);
+}
+
+/*
+ * Makes a plan, and runs it, as attention's functions do and with their errors. INVALID_VALUE too where nothing is
+ * wanted, where d_sinks is wanted and there are no sinks, where the forward writes no lse, and for CIRCULAR and PAGED
+ * storage: caches are not trained on.
+ */
+CLATTN_API clattn_status clattn_attention_backward_plan_create(clattn_context *context,
+                                                               const clattn_attention_backward_desc *desc,
+                                                               clattn_plan **plan, clattn_error *error);
+CLATTN_API clattn_status clattn_attention_backward_run(clattn_plan *plan, cl_command_queue queue,
+                                                       const clattn_attention_backward_args *args, cl_uint num_events,
+                                                       const cl_event *wait_list, cl_event *event, clattn_error *error);
 
 /* ---- linear --------------------------------------------------------------------------------------------------- */
 

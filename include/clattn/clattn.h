@@ -6,6 +6,7 @@
  *
  *   base.h       the rules for all functions, status, errors, devices, contexts, tensors, buffers, plans
  *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
+ *   backward.h   the gradients of attention
  *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
  *   cache.h      the key/value cache: appends new keys and values, linear, circular or paged
  *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes

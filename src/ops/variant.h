@@ -33,6 +33,7 @@ struct cla_registry {
 };
 
 extern const struct cla_registry cla_attention_registry;
+extern const struct cla_registry cla_attention_backward_registry;
 extern const struct cla_registry cla_scores_registry;
 extern const struct cla_registry cla_softmax_registry;
 extern const struct cla_registry cla_weighted_sum_registry;

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The descriptor of attention's backward pass. */
+#include "problem/attention_backward.h"
+#include "problem/check.h"
+#include "util/error.h"
+#include "util/struct_size.h"
+
+static const struct cla_operand operands[] = {
+    CLA_ATTENTION_OPERANDS,
+    [CLA_D_OUTPUT] = {"d_output", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_D_LSE] = {"d_lse", CLA_CUT_ROWS, 0},
+    [CLA_D_QUERY] = {"d_query", CLA_CUT_ROWS, CLA_STRIDED | CLA_READ_BACK},
+    [CLA_D_KEY] = {"d_key", CLA_CUT_KEYS, CLA_STRIDED | CLA_READ_BACK},
+    [CLA_D_VALUE] = {"d_value", CLA_CUT_KEYS, CLA_STRIDED | CLA_READ_BACK},
+    [CLA_D_SINKS] = {"d_sinks", CLA_CUT_NONE, CLA_READ_BACK},
+};
+_Static_assert(CLA_NUM_ATTENTION_BACKWARD_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
+
+static void format(const struct cla_problem *problem, struct cla_line *line)
+{
+    cla_format_attention(problem, line);
+    for (int o = CLA_D_LSE; o < CLA_NUM_ATTENTION_BACKWARD_OPERANDS; o++) {
+        if (problem->tensor[o].present)
+            cla_line_add(line, ":%s", operands[o].name);
+    }
+    if (problem->accumulate)
+        cla_line_add(line, ":accumulate");
+}
+
+const struct cla_operation cla_attention_backward_operation = {
+    .name = "attention_backward",
+    .operands = operands,
+    .typed = {CLA_QUERY, CLA_KEY, CLA_VALUE, CLA_OUTPUT},
+    .num_typed = 4,
+    .q_len = "q_len",
+    .kv_len = "kv_len",
+    .writes_without_queries = true,
+    .format = format,
+};
+
+/* A gradient of an operand that is laid out like it: its extents are the operand's. */
+static clattn_status set_gradient(struct cla_problem *problem, int gradient, int of, const clattn_layout *layout,
+                                  bool written, clattn_error *error)
+{
+    return cla_set_tensor(problem, gradient, layout, CLA_DTYPES_FLOATING, problem->tensor[of].extent, written, error);
+}
+
+static clattn_status set_sinks(struct cla_problem *problem, int wanted, clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    if (!wanted) {
+        memset(&problem->tensor[CLA_SINKS], 0, sizeof problem->tensor[CLA_SINKS]);
+        return CLATTN_SUCCESS;
+    }
+    if (!problem->tensor[CLA_SINKS].present)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "d_sinks is %d and attention.sinks is 0: expected 0, there are no sinks", wanted);
+    return set_gradient(problem, CLA_D_SINKS, CLA_SINKS, &dense_f32, true, error);
+}
+
+static clattn_status check_forward(const struct cla_problem *problem, clattn_error *error)
+{
+    if (problem->semantics.kv_storage != CLATTN_STORAGE_LINEAR)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "attention.kv_storage is %d (%s): expected 0 (linear), caches are not trained on",
+                        (int)problem->semantics.kv_storage,
+                        problem->semantics.kv_storage == CLATTN_STORAGE_PAGED ? "paged" : "circular");
+    if (!problem->tensor[CLA_LSE].present)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "attention.lse is 0: expected it set, the backward pass reads what the forward wrote there");
+    return CLATTN_SUCCESS;
+}
+
+clattn_status cla_problem_from_attention_backward(const clattn_attention_backward_desc *given,
+                                                  struct cla_problem *problem, clattn_error *error)
+{
+    clattn_attention_backward_desc desc;
+    clattn_attention_desc forward;
+    CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_attention_backward_desc", error));
+    CLA_CHECK(desc.attention != NULL, error, "attention is NULL: expected the forward's descriptor");
+    CLA_TRY(cla_struct_read(desc.attention, sizeof forward, &forward, sizeof forward, "clattn_attention_desc", error));
+    forward.scores_stage = CLATTN_SCORES_NONE;
+    CLA_TRY(cla_problem_from_attention(&forward, problem, error));
+    problem->operation = &cla_attention_backward_operation;
+    problem->tensor[CLA_OUTPUT].written = problem->tensor[CLA_LSE].written = false;
+    problem->accumulate = desc.accumulate != 0;
+    CLA_TRY(check_forward(problem, error));
+    if (!desc.d_query && !desc.d_key && !desc.d_value && !desc.d_sinks)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "d_query, d_key, d_value and d_sinks are 0: expected one of them set");
+    CLA_TRY(set_gradient(problem, CLA_D_OUTPUT, CLA_OUTPUT, &desc.d_output_layout, false, error));
+    if (desc.d_lse)
+        problem->tensor[CLA_D_LSE] = problem->tensor[CLA_LSE];
+    if (desc.d_query)
+        CLA_TRY(set_gradient(problem, CLA_D_QUERY, CLA_QUERY, &desc.d_query_layout, true, error));
+    if (desc.d_key)
+        CLA_TRY(set_gradient(problem, CLA_D_KEY, CLA_KEY, &desc.d_key_layout, true, error));
+    if (desc.d_value)
+        CLA_TRY(set_gradient(problem, CLA_D_VALUE, CLA_VALUE, &desc.d_value_layout, true, error));
+    return set_sinks(problem, desc.d_sinks, error);
+}

@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The backward pass of attention on the cases of cases.h whose keys are no cache: the forward, then every gradient,
+ * within the bounds of backward.h of the oracle's. What the cases have no axis for follows from their number: gaps
+ * between rows of the gradients, whether lse has one of its own, and which are wanted; or from that of their program:
+ * the types of the gradients, and whether they are added to. NaN fills rows of d_output of queries that see nothing.
+ *
+ *   CLATTN_CASES     the cases to run, as test_attention has it
+ *   CLATTN_VARIANT   a variant to run alone
+ */
+#include "harness.h"
+#include "oracle_backward.h"
+#include "tensors.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum gradient { D_QUERY, D_KEY, D_VALUE, D_SINKS, NUM_GRADIENTS };
+
+static const char *const names[NUM_GRADIENTS] = {"d_query", "d_key", "d_value", "d_sinks"};
+
+/* What follows from the numbers of a case and of its program. */
+struct choice {
+    bool wanted[NUM_GRADIENTS];
+    clattn_dtype dtype[NUM_GRADIENTS];
+    int64_t padding;
+    bool accumulate;
+    bool d_lse;
+};
+
+/* All that a backward run has besides the forward's arrays, and what its gradients should be. */
+struct backward {
+    struct choice choice;
+    struct tensor d_output;
+    struct tensor d_lse;
+    struct tensor gradient[NUM_GRADIENTS];
+    double *expected[NUM_GRADIENTS];
+    double *magnitude[NUM_GRADIENTS];
+    double amplitude;
+};
+
+static struct choice choose(size_t number, size_t program, const clattn_attention_desc *desc)
+{
+    static const clattn_dtype dtypes[] = {CLATTN_F32, CLATTN_F16, CLATTN_BF16};
+    struct choice choice = {
+        .padding = number % 2 == 0 ? 0 : 3, .accumulate = program % 2 == 1, .d_lse = number % 4 < 2};
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        choice.wanted[g] = number % 5 != (size_t)g;
+        choice.dtype[g] = dtypes[g == D_SINKS ? 0 : (program + (size_t)g) % 3];
+    }
+    choice.wanted[D_SINKS] = choice.wanted[D_SINKS] && desc->sinks;
+    return choice;
+}
+
+static struct tensor make_gradient(const clattn_attention_desc *desc, const struct choice *choice, enum gradient g)
+{
+    int64_t extent[4] = {1, desc->q_heads, 1, 1};
+    int64_t strides[4];
+    if (g != D_SINKS)
+        oracle_tensor_shape(desc, (enum oracle_tensor)g, extent, strides);
+    return tensor_make(choice->dtype[g], extent[0], extent[1], extent[2], extent[3],
+                       g == D_SINKS ? 0 : choice->padding);
+}
+
+/* NaN where a query sees nothing, and in the rows of packed tensors that no sequence has. */
+static void fill_d_output(struct backward *backward, const struct oracle_operands *operands)
+{
+    struct tensor *t = &backward->d_output;
+    const bool packed = operands->desc->q_cu_lengths != CLATTN_LENGTHS_NONE;
+    tensor_fill(t, 1.0, 77);
+    for (int64_t b = 0; b < operands->desc->batch; ++b)
+        for (int64_t h = 0; h < operands->desc->q_heads; ++h)
+            for (int64_t i = 0; i < oracle_sequence(operands, b).q_len; ++i) {
+                bool sees = false;
+                for (int64_t j = 0; j < operands->kv_len; ++j)
+                    sees = sees || oracle_visible(operands, b, h, i, j);
+                for (int64_t d = 0; d < t->extent[3] && !sees; ++d)
+                    tensor_put(t, packed ? 0 : b, h, i + (packed ? oracle_sequence(operands, b).q_first : 0), d, NAN);
+            }
+}
+
+static int64_t count(const struct tensor *t)
+{
+    return t->extent[0] * t->extent[1] * t->extent[2] * t->extent[3];
+}
+
+static bool keeps(void *operands, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    return oracle_dropout_keeps(operands, b, h, i, j);
+}
+
+static void expect_gradients(struct backward *backward, const struct arrays *arrays)
+{
+    struct oracle_operands operands = arrays_operands(arrays);
+    const struct oracle_dropout dropout = {(double)operands.desc->dropout, keeps, &operands};
+    struct oracle_gradients gradients;
+    memset(&gradients, 0, sizeof gradients);
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        const size_t size = (size_t)count(&backward->gradient[g]) + 1;
+        backward->expected[g] = calloc(size, sizeof(double));
+        backward->magnitude[g] = calloc(size, sizeof(double));
+        assert_non_null(backward->expected[g]);
+        assert_non_null(backward->magnitude[g]);
+    }
+    gradients.d_query = backward->expected[D_QUERY];
+    gradients.d_key = backward->expected[D_KEY];
+    gradients.d_value = backward->expected[D_VALUE];
+    gradients.query_magnitude = backward->magnitude[D_QUERY];
+    gradients.key_magnitude = backward->magnitude[D_KEY];
+    gradients.value_magnitude = backward->magnitude[D_VALUE];
+    if (arrays->of->desc.sinks) {
+        gradients.d_sinks = backward->expected[D_SINKS];
+        gradients.sinks_magnitude = backward->magnitude[D_SINKS];
+    }
+    const unsigned char *d_output = backward->d_output.data + TENSOR_ROOM * tensor_element_size(&backward->d_output);
+    const float *d_lse = (const float *)(backward->d_lse.data + TENSOR_ROOM * sizeof(float));
+    assert_true(oracle_backward(&operands, d_output, backward->choice.d_lse ? d_lse : NULL,
+                                arrays_at(arrays, ARRAY_OUTPUT), dropout.dropout > 0.0 ? &dropout : NULL, &gradients));
+    backward->amplitude = gradients.amplitude;
+}
+
+static void make_backward(struct backward *backward, const struct arrays *arrays, size_t number)
+{
+    const clattn_attention_desc *desc = &arrays->of->desc;
+    const struct oracle_operands operands = arrays_operands(arrays);
+    int64_t extent[4], strides[4];
+    memset(backward, 0, sizeof *backward);
+    backward->choice = choose(number, arrays->of->program, desc);
+    oracle_tensor_shape(desc, ORACLE_OUTPUT, extent, strides);
+    backward->d_output = tensor_make_as(&desc->output, extent); /* as the oracle takes it */
+    backward->d_lse = tensor_make(CLATTN_F32, extent[0], extent[1], extent[2], 1, 0);
+    fill_d_output(backward, &operands);
+    tensor_fill(&backward->d_lse, 1.0, 78);
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        backward->gradient[g] = make_gradient(desc, &backward->choice, (enum gradient)g);
+        if (backward->choice.accumulate)
+            tensor_fill(&backward->gradient[g], 1.0, 79);
+    }
+    expect_gradients(backward, arrays);
+}
+
+static void free_backward(struct backward *backward)
+{
+    tensor_free(&backward->d_output);
+    tensor_free(&backward->d_lse);
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        tensor_free(&backward->gradient[g]);
+        free(backward->expected[g]);
+        free(backward->magnitude[g]);
+    }
+}
+
+static clattn_attention_backward_desc describe(const clattn_attention_desc *forward, const struct backward *backward,
+                                               const char *variant)
+{
+    clattn_attention_backward_desc desc;
+    clattn_attention_backward_desc_init(&desc);
+    desc.attention = forward;
+    desc.d_query = backward->choice.wanted[D_QUERY];
+    desc.d_key = backward->choice.wanted[D_KEY];
+    desc.d_value = backward->choice.wanted[D_VALUE];
+    desc.d_sinks = backward->choice.wanted[D_SINKS];
+    desc.d_lse = backward->choice.d_lse;
+    desc.accumulate = backward->choice.accumulate;
+    desc.d_output_layout = backward->d_output.layout;
+    desc.d_query_layout = backward->gradient[D_QUERY].layout;
+    desc.d_key_layout = backward->gradient[D_KEY].layout;
+    desc.d_value_layout = backward->gradient[D_VALUE].layout;
+    desc.variant = variant;
+    return desc;
+}
+
+static clattn_attention_backward_args arguments(const struct harness *harness, clattn_plan *plan,
+                                                const struct arrays *arrays, const struct harness_buffers *buffers,
+                                                struct backward *backward)
+{
+    const clattn_attention_args forward = harness_args(NULL, arrays, buffers);
+    clattn_attention_backward_args args;
+    clattn_attention_backward_args_init(&args, plan);
+    args.q_len = forward.q_len;
+    args.kv_len = forward.kv_len;
+    args.offset = forward.offset;
+    args.q_total = forward.q_total;
+    args.kv_total = forward.kv_total;
+    args.query = forward.query;
+    args.key = forward.key;
+    args.value = forward.value;
+    args.output = forward.output;
+    args.lse = forward.lse;
+    args.mask = forward.mask;
+    args.kv_lengths = forward.kv_lengths;
+    args.q_cu_lengths = forward.q_cu_lengths;
+    args.kv_cu_lengths = forward.kv_cu_lengths;
+    args.sinks = forward.sinks;
+    args.alibi_slopes = forward.alibi_slopes;
+    args.relative_bias = forward.relative_bias;
+    args.dropout_seed_set = forward.dropout_seed_set;
+    args.dropout_seed = forward.dropout_seed;
+    args.dropout_offset = forward.dropout_offset;
+    args.dropout_batch = forward.dropout_batch;
+    args.d_output = tensor_upload(harness, &backward->d_output);
+    args.d_lse = tensor_upload(harness, &backward->d_lse);
+    clattn_buffer *slots[NUM_GRADIENTS] = {&args.d_query, &args.d_key, &args.d_value, &args.d_sinks};
+    for (int g = 0; g < NUM_GRADIENTS; ++g)
+        *slots[g] = tensor_upload(harness, &backward->gradient[g]);
+    return args;
+}
+
+/* The extents that a run writes of a gradient; false where a row is no sequence's, so that it stays as it is. */
+static bool is_written(const struct oracle_operands *operands, enum gradient g, int64_t row)
+{
+    const bool of_query = g == D_QUERY;
+    const bool packed =
+        (of_query ? operands->desc->q_cu_lengths : operands->desc->kv_cu_lengths) != CLATTN_LENGTHS_NONE;
+    if (g == D_SINKS)
+        return true;
+    if (!packed)
+        return row < (of_query ? operands->q_len : operands->kv_len);
+    for (int64_t b = 0; b < operands->desc->batch; ++b) {
+        const struct oracle_sequence sequence = oracle_sequence(operands, b);
+        const int64_t first = of_query ? sequence.q_first : sequence.kv_first;
+        if (row >= first && row < first + (of_query ? sequence.q_len : sequence.kv_len))
+            return true;
+    }
+    return false;
+}
+
+/* The number of terms that an element is made of, at most. */
+static double terms(const struct oracle_operands *operands, enum gradient g)
+{
+    const clattn_attention_desc *desc = operands->desc;
+    const double queries =
+        (double)(desc->q_heads / (desc->kv_heads > 0 ? desc->kv_heads : 1)) * (double)operands->q_len;
+    return g == D_QUERY ? (double)operands->kv_len : g == D_SINKS ? (double)(desc->batch * operands->q_len) : queries;
+}
+
+static bool compare(const struct arrays *arrays, const struct backward *backward, const struct tensor *found,
+                    enum gradient g, double *worst, char message[600])
+{
+    const struct oracle_operands operands = arrays_operands(arrays);
+    const struct tensor *before = &backward->gradient[g];
+    const clattn_dtype dtype = found->layout.dtype;
+    const double eps = compare_epsilon(dtype), eps32 = compare_epsilon(CLATTN_F32);
+    const double bound = eps + 4 * eps32 * (2 + backward->amplitude + sqrt(terms(&operands, g)) / 16);
+    TENSOR_FOR_EACH(found)
+    {
+        const int64_t n = ((b * found->extent[1] + h) * found->extent[2] + i) * found->extent[3] + j;
+        const double was = tensor_get(before, b, h, i, j);
+        const double is = tensor_get(found, b, h, i, j);
+        if (!is_written(&operands, g, i)) {
+            if (memcmp(&was, &is, sizeof was) == 0)
+                continue;
+            snprintf(message, 600, "%s[%d,%d,%d,%d] is %g: it was to stay %g", names[g], (int)b, (int)h, (int)i, (int)j,
+                     is, was);
+            return false;
+        }
+        const double start = backward->choice.accumulate ? was : 0.0;
+        const double expected = start + backward->expected[g][n];
+        double within = bound * backward->magnitude[g][n] + eps * fabs(start);
+        if (fabs(expected) < compare_smallest_normal(dtype))
+            within += compare_smallest_normal(dtype);
+        const double share = compare_share(dtype, is, expected, within);
+        *worst = share > *worst ? share : *worst;
+        if (share <= 1.0)
+            continue;
+        snprintf(message, 600, "%s[%d,%d,%d,%d] is %.9g: expected %.9g, within %.3g", names[g], (int)b, (int)h, (int)i,
+                 (int)j, is, expected, within);
+        return false;
+    }
+    return true;
+}
+
+/* Runs on fresh copies of the gradients and gives them back, for the caller to free. */
+static void run(const struct harness *harness, clattn_plan *plan, const struct arrays *arrays,
+                const struct harness_buffers *buffers, const struct backward *backward,
+                struct tensor results[NUM_GRADIENTS])
+{
+    struct backward copy = *backward;
+    clattn_error error;
+    copy.d_output.mem = copy.d_lse.mem = NULL;
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        copy.gradient[g].data = malloc(copy.gradient[g].bytes);
+        assert_non_null(copy.gradient[g].data);
+        memcpy(copy.gradient[g].data, backward->gradient[g].data, copy.gradient[g].bytes);
+    }
+    const clattn_attention_backward_args args = arguments(harness, plan, arrays, buffers, &copy);
+    harness_check(clattn_attention_backward_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error,
+                  arrays->of->name);
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        results[g] = copy.gradient[g];
+        tensor_download(harness, &results[g]);
+    }
+    clReleaseMemObject(copy.d_output.mem);
+    clReleaseMemObject(copy.d_lse.mem);
+}
+
+static bool check(const struct harness *harness, clattn_plan *plan, const struct arrays *arrays,
+                  const struct backward *backward, double *worst, char message[600])
+{
+    struct harness_buffers buffers;
+    struct tensor first[NUM_GRADIENTS], second[NUM_GRADIENTS];
+    bool right = true;
+    harness_buffers_create(harness, arrays, &buffers);
+    run(harness, plan, arrays, &buffers, backward, first);
+    run(harness, plan, arrays, &buffers, backward, second);
+    for (int g = 0; g < NUM_GRADIENTS; ++g) {
+        if (right && memcmp(first[g].data, second[g].data, first[g].bytes) != 0) {
+            snprintf(message, 600, "%s: two runs differ", names[g]);
+            right = false;
+        }
+        const struct tensor *unwanted = &backward->gradient[g];
+        if (right && !backward->choice.wanted[g])
+            assert_memory_equal(first[g].data, unwanted->data, unwanted->bytes);
+        else if (right)
+            right = compare(arrays, backward, &first[g], (enum gradient)g, worst, message);
+        tensor_free(&first[g]);
+        tensor_free(&second[g]);
+    }
+    harness_buffers_release(&buffers);
+    return right;
+}
+
+static bool run_case(const struct harness *harness, struct test_case *c, size_t number, const char *variant,
+                     double *worst)
+{
+    struct arrays arrays;
+    struct backward backward;
+    clattn_plan *plan = NULL;
+    clattn_error error = {.message = ""};
+    char message[600] = "";
+    c->desc.lse = 1;
+    c->desc.scores_stage = CLATTN_SCORES_NONE;
+    if (c->program % 3 == 1) {
+        c->desc.dropout = 0.3f;
+        c->dropout_seed = 0x123456789abcdefull + number;
+        c->dropout_offset = number << 40;
+        c->dropout_batch = (int64_t)(number % 2) * 1000000;
+    }
+    assert_true(arrays_init(&arrays, c));
+    clattn_plan *forward = harness_plan(harness, c, NULL);
+    bool right = harness_run(harness, forward, &arrays, message);
+    clattn_plan_release(forward);
+    if (right) {
+        make_backward(&backward, &arrays, number);
+        const clattn_attention_backward_desc desc = describe(&c->desc, &backward, variant);
+        harness_check(clattn_attention_backward_plan_create(harness->context, &desc, &plan, &error), &error, c->name);
+        right = check(harness, plan, &arrays, &backward, worst, message);
+        free_backward(&backward);
+    }
+    if (!right)
+        print_error("  %s %s\n      %s\n", plan != NULL ? clattn_plan_name(plan) : "forward", c->name, message);
+    clattn_plan_release(plan);
+    arrays_free(&arrays);
+    return right;
+}
+
+static void every_case_on_every_variant(void **state)
+{
+    const struct harness *harness = *state;
+    const char *only_variant = getenv("CLATTN_VARIANT");
+    int runs = 0, failures = 0;
+    size_t with_axes;
+    case_count(&with_axes);
+    for (size_t v = 0; clattn_attention_backward_variant(v) != NULL; ++v) {
+        const char *variant = clattn_attention_backward_variant(v);
+        double worst = 0.0;
+        if (only_variant != NULL && strcmp(only_variant, variant) != 0)
+            continue;
+        for (size_t n = 0; n < with_axes; ++n) {
+            struct test_case c;
+            assert_true(case_get(n, &c));
+            if (!case_matches(&c, n, getenv("CLATTN_CASES")) || c.desc.kv_storage != CLATTN_STORAGE_LINEAR)
+                continue;
+            failures += !run_case(harness, &c, n, variant, &worst);
+            runs++;
+        }
+        print_message("%s: the largest share of a bound is %.3f\n", variant, worst);
+    }
+    if (runs == 0)
+        fail_msg("no case and variant are named by CLATTN_CASES and CLATTN_VARIANT");
+    if (failures != 0)
+        fail_msg("%d of %d failed", failures, runs);
+}
+
+/* ---- one problem ---------------------------------------------------------------------------------------------- */
+
+enum { HEADS = 2, QUERIES = 5, KEYS = 9, DIM = 4 };
+
+/* The operands of b1h2q5k9d4 in f32, by the names of the arguments. */
+struct operands {
+    struct tensor query, key, value, output, lse, d_output, d_query, d_key, d_value;
+};
+
+static struct operands make_operands(void)
+{
+    struct operands o = {.query = tensor_make(CLATTN_F32, 1, HEADS, QUERIES, DIM, 0),
+                         .key = tensor_make(CLATTN_F32, 1, HEADS, KEYS, DIM, 0),
+                         .value = tensor_make(CLATTN_F32, 1, HEADS, KEYS, DIM, 0),
+                         .output = tensor_make(CLATTN_F32, 1, HEADS, QUERIES, DIM, 0),
+                         .lse = tensor_make(CLATTN_F32, 1, HEADS, QUERIES, 1, 0),
+                         .d_output = tensor_make(CLATTN_F32, 1, HEADS, QUERIES, DIM, 0),
+                         .d_query = tensor_make(CLATTN_F32, 1, HEADS, QUERIES, DIM, 0),
+                         .d_key = tensor_make(CLATTN_F32, 1, HEADS, KEYS, DIM, 0),
+                         .d_value = tensor_make(CLATTN_F32, 1, HEADS, KEYS, DIM, 0)};
+    tensor_fill(&o.query, 1.0, 1);
+    tensor_fill(&o.key, 1.0, 2);
+    tensor_fill(&o.value, 1.0, 3);
+    tensor_fill(&o.d_output, 1.0, 4);
+    return o;
+}
+
+static void free_operands(struct operands *o)
+{
+    struct tensor *all[] = {&o->query,    &o->key,     &o->value, &o->output, &o->lse,
+                            &o->d_output, &o->d_query, &o->d_key, &o->d_value};
+    for (size_t n = 0; n < sizeof all / sizeof *all; n++)
+        tensor_free(all[n]);
+}
+
+static clattn_attention_desc plain_forward(void)
+{
+    clattn_attention_desc forward;
+    clattn_attention_desc_init(&forward);
+    assert_int_equal(clattn_attention_desc_parse("b1h2q5k9d4:f32:lse", &forward, NULL), CLATTN_SUCCESS);
+    return forward;
+}
+
+static clattn_plan *plain_plan(const struct harness *harness)
+{
+    const clattn_attention_desc forward = plain_forward();
+    clattn_attention_backward_desc desc;
+    clattn_plan *plan = NULL;
+    clattn_error error;
+    clattn_attention_backward_desc_init(&desc);
+    desc.attention = &forward;
+    desc.d_query = desc.d_key = desc.d_value = 1;
+    harness_check(clattn_attention_backward_plan_create(harness->context, &desc, &plan, &error), &error, "plan");
+    return plan;
+}
+
+static clattn_attention_backward_args plain_args(const struct harness *harness, clattn_plan *plan, struct operands *o)
+{
+    clattn_attention_backward_args args;
+    clattn_attention_backward_args_init(&args, plan);
+    args.query = tensor_upload(harness, &o->query);
+    args.key = tensor_upload(harness, &o->key);
+    args.value = tensor_upload(harness, &o->value);
+    args.output = tensor_upload(harness, &o->output);
+    args.lse = tensor_upload(harness, &o->lse);
+    args.d_output = tensor_upload(harness, &o->d_output);
+    args.d_query = tensor_upload(harness, &o->d_query);
+    args.d_key = tensor_upload(harness, &o->d_key);
+    args.d_value = tensor_upload(harness, &o->d_value);
+    return args;
+}
+
+static void attend(const struct harness *harness, struct operands *o)
+{
+    const clattn_attention_desc forward = plain_forward();
+    clattn_attention_host_args args;
+    clattn_error error;
+    clattn_attention_host_args_init(&args);
+    args.query = o->query.data + TENSOR_ROOM * sizeof(float);
+    args.key = o->key.data + TENSOR_ROOM * sizeof(float);
+    args.value = o->value.data + TENSOR_ROOM * sizeof(float);
+    args.output = o->output.data + TENSOR_ROOM * sizeof(float);
+    args.lse = (float *)(o->lse.data + TENSOR_ROOM * sizeof(float));
+    harness_check(clattn_attention_host(harness->context, &forward, &args, &error), &error, "forward");
+}
+
+static void without_queries_gradients_of_keys_are_0(void **state)
+{
+    const struct harness *harness = *state;
+    struct operands o = make_operands();
+    clattn_plan *plan = plain_plan(harness);
+    clattn_attention_backward_args args = plain_args(harness, plan, &o);
+    clattn_error error;
+    args.q_len = 0;
+    harness_check(clattn_attention_backward_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "run");
+    tensor_download(harness, &o.d_key);
+    tensor_download(harness, &o.d_value);
+    TENSOR_FOR_EACH(&o.d_key)
+    assert_true(tensor_get(&o.d_key, b, h, i, j) == 0.0 && tensor_get(&o.d_value, b, h, i, j) == 0.0);
+    clattn_plan_release(plan);
+    free_operands(&o);
+}
+
+/* With the output and lse of the whole, the gradients of parts of the keys are those of the whole, or add up to them.
+ */
+static void parts_add_up(void **state)
+{
+    const struct harness *harness = *state;
+    enum { FIRST = 4 }; /* keys of the first part */
+    struct operands whole = make_operands();
+    double d_query[HEADS][QUERIES][DIM] = {{{0}}};
+    attend(harness, &whole);
+    clattn_plan *plan = plain_plan(harness);
+    clattn_attention_backward_args args = plain_args(harness, plan, &whole);
+    clattn_error error;
+    harness_check(clattn_attention_backward_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error, "run");
+    tensor_download(harness, &whole.d_query);
+    tensor_download(harness, &whole.d_key);
+    for (int part = 0; part < 2; part++) {
+        struct operands o = make_operands();
+        const int64_t first = part == 0 ? 0 : FIRST;
+        attend(harness, &o);
+        args = plain_args(harness, plan, &o);
+        args.kv_len = part == 0 ? FIRST : KEYS - FIRST;
+        args.key.offset += (size_t)(first * DIM) * sizeof(float);
+        args.value.offset += (size_t)(first * DIM) * sizeof(float);
+        args.d_key.offset += (size_t)(first * DIM) * sizeof(float);
+        args.d_value.offset += (size_t)(first * DIM) * sizeof(float);
+        harness_check(clattn_attention_backward_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error,
+                      "part");
+        tensor_download(harness, &o.d_query);
+        tensor_download(harness, &o.d_key);
+        TENSOR_FOR_EACH(&o.d_query)
+        d_query[h][i][j] += tensor_get(&o.d_query, b, h, i, j);
+        TENSOR_FOR_EACH(&o.d_key)
+        {
+            if (i >= first && i < first + args.kv_len)
+                assert_true(fabs(tensor_get(&o.d_key, b, h, i, j) - tensor_get(&whole.d_key, b, h, i, j)) < 1e-6);
+        }
+        free_operands(&o);
+    }
+    TENSOR_FOR_EACH(&whole.d_query)
+    assert_true(fabs(d_query[h][i][j] - tensor_get(&whole.d_query, b, h, i, j)) < 1e-5);
+    clattn_plan_release(plan);
+    free_operands(&whole);
+}
+
+#define REFUSED(status, text, ...)                                                                                     \
+    do {                                                                                                               \
+        clattn_attention_backward_args args = good;                                                                    \
+        __VA_ARGS__;                                                                                                   \
+        assert_int_equal(clattn_attention_backward_run(plan, harness->queue, &args, 0, NULL, NULL, &error), status);   \
+        if (strstr(error.message, text) == NULL)                                                                       \
+            fail_msg("the message is \"%s\": expected \"%s\" in it", error.message, text);                             \
+    } while (0)
+
+static void bad_runs_are_refused(void **state)
+{
+    const struct harness *harness = *state;
+    struct operands o = make_operands();
+    clattn_plan *plan = plain_plan(harness);
+    const clattn_attention_backward_args good = plain_args(harness, plan, &o);
+    clattn_error error;
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer lse", args.lse.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_output", args.d_output.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "d_key", args.d_key.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "shares bytes with", args.d_query = args.query);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "shares bytes with", args.d_key = args.d_value);
+    REFUSED(CLATTN_ERROR_INVALID_VALUE, "kv_len is 10: expected 0 to the plan's 9", args.kv_len = KEYS + 1);
+    REFUSED(CLATTN_ERROR_INVALID_VALUE, "d_value.strides", args.d_value.strides[2] = 1, args.d_value.strides[3] = 1);
+    clattn_plan_release(plan);
+    free_operands(&o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case_on_every_variant),
+                                       cmocka_unit_test(without_queries_gradients_of_keys_are_0),
+                                       cmocka_unit_test(parts_add_up), cmocka_unit_test(bad_runs_are_refused)};
+    return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
+}
