@@ -120,7 +120,7 @@ static void expect_gradients(struct backward *backward, const struct arrays *arr
         gradients.sinks_magnitude = backward->magnitude[D_SINKS];
     }
     const unsigned char *d_output = backward->d_output.data + TENSOR_ROOM * tensor_element_size(&backward->d_output);
-    const float *d_lse = (const float *)(backward->d_lse.data + TENSOR_ROOM * sizeof(float));
+    const void *d_lse = backward->d_lse.data + TENSOR_ROOM * sizeof(float);
     assert_true(oracle_backward(&operands, d_output, backward->choice.d_lse ? d_lse : NULL,
                                 arrays_at(arrays, ARRAY_OUTPUT), dropout.dropout > 0.0 ? &dropout : NULL, &gradients));
     backward->amplitude = gradients.amplitude;
@@ -471,7 +471,8 @@ static void attend(const struct harness *harness, struct operands *o)
     args.key = o->key.data + TENSOR_ROOM * sizeof(float);
     args.value = o->value.data + TENSOR_ROOM * sizeof(float);
     args.output = o->output.data + TENSOR_ROOM * sizeof(float);
-    args.lse = (float *)(o->lse.data + TENSOR_ROOM * sizeof(float));
+    void *lse = o->lse.data + TENSOR_ROOM * sizeof(float);
+    args.lse = lse;
     harness_check(clattn_attention_host(harness->context, &forward, &args, &error), &error, "forward");
 }
 
