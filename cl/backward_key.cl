@@ -128,17 +128,13 @@ backward_key(__global const query_t *query, long4 query_view, __global const key
         const float4 row_lse = of_rows(lse, query_row(lse_view, &batch, h, i), lse_view.w, i, end);
         const float4 row_delta = of_rows(delta, view_row(delta_view, batch.index, h, i), delta_view.w, i, end);
         weigh(&s.c0, &dp.c0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
-              kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1,
-              CLA_SEMANTICS);
+              kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1, CLA_SEMANTICS);
         weigh(&s.c1, &dp.c1, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
-              kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1,
-              CLA_SEMANTICS);
+              kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1, CLA_SEMANTICS);
         weigh(&s.c2, &dp.c2, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
-              kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1,
-              CLA_SEMANTICS);
+              kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1, CLA_SEMANTICS);
         weigh(&s.c3, &dp.c3, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
-              kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1,
-              CLA_SEMANTICS);
+              kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1, CLA_SEMANTICS);
         note_columns(seen, pairs, x, item);
         __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
         put_block(to, &s);

@@ -109,14 +109,10 @@ backward_query(__global const query_t *query, long4 query_view, __global const k
         /* Read here, behind the barriers: Intel's runtime 2026.2 lost one of them in front, with dropout. */
         const float4 row_lse = of_rows(lse, query_row(lse_view, &batch, h, i), lse_view.w, i, batch.q_len);
         const float4 row_delta = of_rows(delta, view_row(delta_view, batch.index, h, i), delta_view.w, i, batch.q_len);
-        weigh(&s.c0, &dp.c0, row_lse, row_delta, pairs, kept, &batch, h, i, j, 0,
-              CLA_SEMANTICS);
-        weigh(&s.c1, &dp.c1, row_lse, row_delta, pairs >> 1, kept >> 1, &batch, h, i, j + 1, 0,
-              CLA_SEMANTICS);
-        weigh(&s.c2, &dp.c2, row_lse, row_delta, pairs >> 2, kept >> 2, &batch, h, i, j + 2, 0,
-              CLA_SEMANTICS);
-        weigh(&s.c3, &dp.c3, row_lse, row_delta, pairs >> 3, kept >> 3, &batch, h, i, j + 3, 0,
-              CLA_SEMANTICS);
+        weigh(&s.c0, &dp.c0, row_lse, row_delta, pairs, kept, &batch, h, i, j, 0, CLA_SEMANTICS);
+        weigh(&s.c1, &dp.c1, row_lse, row_delta, pairs >> 1, kept >> 1, &batch, h, i, j + 1, 0, CLA_SEMANTICS);
+        weigh(&s.c2, &dp.c2, row_lse, row_delta, pairs >> 2, kept >> 2, &batch, h, i, j + 2, 0, CLA_SEMANTICS);
+        weigh(&s.c3, &dp.c3, row_lse, row_delta, pairs >> 3, kept >> 3, &batch, h, i, j + 3, 0, CLA_SEMANTICS);
         note_columns(seen, pairs, x, item);
         put_block(pairs_ds + 4 * x * CLA_HEIGHT + y, &dp);
 #pragma unroll 1

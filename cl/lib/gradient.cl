@@ -9,9 +9,9 @@
  *   d_query_i = scale sum over j of ds key_j
  *   d_key_j   = scale sum over i of ds query_i         d_value_j = sum over i of p z d_output_i
  *
- * z being 1 or what dropout makes of a weight of 1, over the pairs that are seen, and of a key over all query heads of its group. Scores and weights are computed again, tile by tile;
- * each element of a gradient is summed by one work-item, in one order. What is in no pair of a tile counts as 0 in its
- * products, whatever it holds: keys that are hidden, queries that see nothing.
+ * z being 1 or what dropout makes of a weight of 1, over the pairs that are seen, and of a key over all query heads of its group.
+ * Scores and weights are computed again, tile by tile; each element of a gradient is summed by one work-item, in one order.
+ * What is in no pair of a tile counts as 0 in its products, whatever it holds: keys that are hidden, queries that see nothing.
  *
  *   query, d_query [b, q_heads, q_len, head_dim]   output, d_output [b, q_heads, q_len, value_dim]
  *   key, d_key [b, kv_heads, kv_len, head_dim]     value, d_value [b, kv_heads, kv_len, value_dim]
@@ -109,8 +109,8 @@ static inline uint kept_of_query(const struct batch *batch, int h, int i, int j,
  * next queries: from the products of queries and keys, and of d_output and values, their weights after dropout and ds, 0 where
  * they are not `seen`. Of that and of `kept`, by dropout, every fourth bit counts.
  */
-INLINED static void weigh(float4 *product, float4 *dp, float4 lse, float4 delta, uint seen, uint kept, const struct batch *batch, int h,
-                          int i, int j, int by_key, CLA_SEMANTICS_PARAMS)
+INLINED static void weigh(float4 *product, float4 *dp, float4 lse, float4 delta, uint seen, uint kept,
+                          const struct batch *batch, int h, int i, int j, int by_key, CLA_SEMANTICS_PARAMS)
 {
     const float4 s = scale * *product;
     float4 x = capped(s);
