@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The variants of attention's backward pass, one file each, and the steps and arguments that they have in common. */
+#ifndef CLA_OPS_ATTENTION_BACKWARD_REGISTRY_H
+#define CLA_OPS_ATTENTION_BACKWARD_REGISTRY_H
+
+#include "ops/semantics.h"
+#include "ops/variant.h"
+#include "problem/attention_backward.h"
+
+extern const struct cla_variant cla_attention_backward_tiled;
+
+/* What the kernels that make scores and weights again depend on: sinks are in the lse. */
+#define CLA_BACKWARD_USES (CLA_USES_ALL & ~CLA_USES_SINKS)
+
+/* Appends the options of cl/lib/gradient.cl. */
+void cla_backward_options(struct cla_text *options, const struct cla_problem *problem);
+
+/* Appends what such kernels read: query, key, value, d_output, lse and delta. */
+void cla_backward_inputs(struct cla_step *step, const struct cla_problem *problem);
+
+/* A step of a kernel built on cl/lib/block.cl and gradient.cl; see cla_add_tiled_step. */
+clattn_status cla_backward_tiled_step(clattn_plan *plan, const char *file, const char *kernel_name, unsigned uses,
+                                      struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
+                                      clattn_error *error);
+
+/* The step that fills delta, at the start of the workspace, which from then on has room for it. The first of a plan. */
+clattn_status cla_backward_add_delta(clattn_plan *plan, clattn_error *error);
+
+/* The step that makes d_sinks of lse and delta, if it is wanted. */
+clattn_status cla_backward_add_sinks(clattn_plan *plan, clattn_error *error);
+
+#endif
