@@ -125,9 +125,9 @@ double cross_entropy(const float *logits, const int *target, int rows, int class
         if (target[i] < 0)
             continue;
         const int best = largest_of(row, classes);
-        double sum = 0;
+        double sum = 1; /* what the largest adds */
         for (int n = 0; n < classes; n++)
-            sum += exp((double)(row[n] - row[best]));
+            sum += n == best ? 0 : exp((double)(row[n] - row[best]));
         loss += log(sum) - (double)(row[target[i]] - row[best]);
         found += best == target[i];
         for (int n = 0; n < classes && d_logits != NULL; n++)
