@@ -2,7 +2,7 @@
 /*
  * The backward pass: gradients with respect to the inputs of an operation, from the gradient of its output.
  *
- *   attention   d_query, d_key, d_value, d_sinks
+ *   attention   d_query, d_key, d_value, d_mask, d_sinks, d_alibi_slopes, d_relative_bias
  *   linear      d_input = d_output weight    d_weight = d_output^T input    d_bias = column sums of d_output
  *
  * The gradient of rotary embedding is rotary embedding with `backward`, see position.h. Plans, lengths, buffers, events
@@ -26,13 +26,16 @@ extern "C" {
  *
  *   z                = 1, or with dropout 1 / (1 - dropout) where the weight is kept and 0 where it is not
  *   delta[b,h,i]     = d_output[b,h,i] . output[b,h,i] - d_lse[b,h,i]
- *   p                = e^(x - lse[b,h,i]) where query i sees key j, else 0
- *   dx               = p * (z * d_output[b,h,i] . value[b,g,j] - delta[b,h,i])
+ *   w                = e^(x - lse[b,h,i]) where query i sees key j, else 0
+ *   dx               = w * (z * d_output[b,h,i] . value[b,g,j] - delta[b,h,i])
  *   ds               = dx * (1 - (c / softcap)^2)
  *   d_query[b,h,i]   = scale * sum over j of ds * key[b,g,j]
  *   d_key[b,g,j]     = scale * sum over the h of group g and over i of ds * query[b,h,i]
- *   d_value[b,g,j]   = sum over the h of group g and over i of p * z * d_output[b,h,i]
+ *   d_value[b,g,j]   = sum over the h of group g and over i of w * z * d_output[b,h,i]
+ *   d_mask[n]        = sum of dx over the pairs (b,h,i,j) to whose scores element n of the mask is added
  *   d_sinks[h]       = - sum over b and i of e^(sinks[h] - lse[b,h,i]) * delta[b,h,i]
+ *   d_alibi_slopes[h]     = - sum over b, i and j of |p - j| * dx, p being the query's position; [b,h] by batch
+ *   d_relative_bias[h][r] = sum over b, and over i and j with clamp(j - p, -R, R) + R = r, of dx
  *
  * Promises:
  *
@@ -42,31 +45,37 @@ extern "C" {
  *     exactly 0, and it and its value may hold anything.
  *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head.
  *   - Accuracy: an element of a gradient is a sum of n terms, whose absolute values add up to M, a term's being the
- *     product of those of its factors, with p (|d_output| . |value| + |d_output| . |output| + |d_lse|) in place of dx.
+ *     product of those of its factors, with w (|d_output| . |value| + |d_output| . |output| + |d_lse|) in place of dx.
  *     With A as in attention.h, the largest of the problem, |error| <= (eps + 4 eps32 (2 + A + sqrt(n) / 16)) M on
  *     random inputs, eps being 2^-23 for a gradient in f32, 2^-10 in f16 and 2^-7 in bf16, plus what the rounding of
- *     the forward's stored output does to delta: eps_out p |d_output| . |output| in place of dx.
+ *     the forward's stored output does to delta: eps_out w |d_output| . |output| in place of dx.
  *     Elements that are subnormal in their type may be off by its smallest normal number.
  *   - Every element of a gradient is written, but for rows of no packed sequence, and nothing else is.
  *
  * Which gradients are wanted; at least one. The lengths of a run, what is absent in it, strides and alignment are as in
- * the forward run. An extent of 0 in batch or q_heads makes a run do nothing; with a q_len of 0, d_key and d_value are
- * 0.
+ * the forward run. An extent of 0 in batch or q_heads makes a run do nothing; with a q_len of 0 all gradients are 0.
  */
 typedef struct clattn_attention_backward_desc {
     size_t struct_size;
     const clattn_attention_desc *attention; /* the forward's, read during the call only. Its lse is set; LINEAR storage.
                                                scores_stage and variant are not read */
-    int d_query;                            /* not 0: wanted. So with d_key, d_value, d_sinks */
+    int d_query;                            /* not 0: wanted. So with the next six; at least one */
     int d_key;
     int d_value;
+    int d_mask;                    /* needs an additive mask */
     int d_sinks;                   /* f32 [q_heads]; needs sinks */
+    int d_alibi_slopes;            /* f32, as alibi_slopes lie: [q_heads] or [batch, q_heads]; needs alibi */
+    int d_relative_bias;           /* f32 [q_heads, 2 relative_extent + 1]; needs relative_extent */
     int d_lse;                     /* not 0: a run has d_lse, f32, as lse lies */
     int accumulate;                /* not 0: gradients are added to what their buffers hold, in f32, and rounded once */
     clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the next three */
     clattn_layout d_query_layout;  /* over those of query; of these three no two elements in the same place */
     clattn_layout d_key_layout;
     clattn_layout d_value_layout;
+    clattn_layout d_mask_layout; /* F32, over the mask's shape, in which an extent that it repeats by a stride of 0
+                                    counts as 1: an element has one gradient, summed over all pairs that it is added to.
+                                    What is summed is so in every run, whatever strides that brings; no two elements in
+                                    the same place */
     const char *variant; /* NULL or "auto": the best one for the device; otherwise this one or UNSUPPORTED. Read during
                             the call only */
 } clattn_attention_backward_desc;
@@ -109,7 +118,10 @@ typedef struct clattn_attention_backward_args {
     clattn_buffer d_query;
     clattn_buffer d_key;
     clattn_buffer d_value;
+    clattn_buffer d_mask;
     clattn_buffer d_sinks;
+    clattn_buffer d_alibi_slopes;
+    clattn_buffer d_relative_bias;
     clattn_buffer workspace; /* as attention's */
     uint64_t dropout_seed;   /* the forward run's, as the next three */
     uint64_t dropout_offset;
@@ -128,8 +140,8 @@ static inline void clattn_attention_backward_args_init(clattn_attention_backward
 
 /*
  * Makes a plan, and runs it, as attention's functions do and with their errors. INVALID_VALUE too where nothing is
- * wanted, where d_sinks is wanted and there are no sinks, where the forward writes no lse, and for CIRCULAR and PAGED
- * storage: caches are not trained on.
+ * wanted, where the gradient of something is wanted that is not there (a boolean mask has none either), where the
+ * forward writes no lse, and for CIRCULAR and PAGED storage: caches are not trained on.
  */
 CLATTN_API clattn_status clattn_attention_backward_plan_create(clattn_context *context,
                                                                const clattn_attention_backward_desc *desc,

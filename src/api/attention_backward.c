@@ -51,7 +51,10 @@ clattn_status clattn_attention_backward_run(clattn_plan *plan, cl_command_queue 
     run.buffer[CLA_D_QUERY] = read.d_query;
     run.buffer[CLA_D_KEY] = read.d_key;
     run.buffer[CLA_D_VALUE] = read.d_value;
+    run.buffer[CLA_D_MASK] = read.d_mask;
     run.buffer[CLA_D_SINKS] = read.d_sinks;
+    run.buffer[CLA_D_ALIBI_SLOPES] = read.d_alibi_slopes;
+    run.buffer[CLA_D_RELATIVE_BIAS] = read.d_relative_bias;
     run.workspace = read.workspace;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
 }

@@ -12,7 +12,10 @@ enum cla_attention_backward_operand {
     CLA_D_QUERY,
     CLA_D_KEY,
     CLA_D_VALUE,
+    CLA_D_MASK,
     CLA_D_SINKS,
+    CLA_D_ALIBI_SLOPES,
+    CLA_D_RELATIVE_BIAS,
     CLA_NUM_ATTENTION_BACKWARD_OPERANDS
 };
 

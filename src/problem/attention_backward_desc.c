@@ -12,7 +12,10 @@ static const struct cla_operand operands[] = {
     [CLA_D_QUERY] = {"d_query", CLA_CUT_ROWS, CLA_STRIDED | CLA_READ_BACK},
     [CLA_D_KEY] = {"d_key", CLA_CUT_KEYS, CLA_STRIDED | CLA_READ_BACK},
     [CLA_D_VALUE] = {"d_value", CLA_CUT_KEYS, CLA_STRIDED | CLA_READ_BACK},
+    [CLA_D_MASK] = {"d_mask", CLA_CUT_SUMMED, CLA_STRIDED | CLA_READ_BACK},
     [CLA_D_SINKS] = {"d_sinks", CLA_CUT_NONE, CLA_READ_BACK},
+    [CLA_D_ALIBI_SLOPES] = {"d_alibi_slopes", CLA_CUT_NONE, CLA_READ_BACK},
+    [CLA_D_RELATIVE_BIAS] = {"d_relative_bias", CLA_CUT_NONE, CLA_READ_BACK},
 };
 _Static_assert(CLA_NUM_ATTENTION_BACKWARD_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 
@@ -58,6 +61,47 @@ static clattn_status set_sinks(struct cla_problem *problem, int wanted, clattn_e
     return set_gradient(problem, CLA_D_SINKS, CLA_SINKS, &dense_f32, true, error);
 }
 
+/* Of what is added to the scores: where the mask has one element for several pairs, its gradient has one. */
+static clattn_status set_mask(struct cla_problem *problem, const clattn_attention_backward_desc *desc,
+                              clattn_error *error)
+{
+    const struct cla_tensor *mask = &problem->tensor[CLA_MASK];
+    int64_t extent[4];
+    if (!desc->d_mask)
+        return CLATTN_SUCCESS;
+    if (problem->semantics.mask_kind == CLATTN_MASK_NONE)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "d_mask is %d and attention.mask_kind is 0 (none): expected 0, there is no mask", desc->d_mask);
+    if (problem->semantics.mask_kind == CLATTN_MASK_BOOL)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "d_mask is %d and attention.mask_kind is 1 (boolean): expected 0, only an additive mask (2) "
+                        "has a gradient",
+                        desc->d_mask);
+    for (int d = 0; d < 4; d++)
+        extent[d] = mask->span > 0 && mask->stride[d] == 0 ? 1 : mask->extent[d];
+    return cla_set_tensor(problem, CLA_D_MASK, &desc->d_mask_layout, CLA_DTYPES_F32, extent, true, error);
+}
+
+static clattn_status set_biases(struct cla_problem *problem, const clattn_attention_backward_desc *desc,
+                                clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    CLA_TRY(set_mask(problem, desc, error));
+    if (desc->d_alibi_slopes && !problem->tensor[CLA_ALIBI_SLOPES].present)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "d_alibi_slopes is %d and attention.alibi is 0: expected 0, there are no slopes",
+                        desc->d_alibi_slopes);
+    if (desc->d_alibi_slopes)
+        CLA_TRY(set_gradient(problem, CLA_D_ALIBI_SLOPES, CLA_ALIBI_SLOPES, &dense_f32, true, error));
+    if (!desc->d_relative_bias)
+        return CLATTN_SUCCESS;
+    if (!problem->tensor[CLA_RELATIVE_BIAS].present)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "d_relative_bias is %d and attention.relative_extent is 0: expected 0, there is no such bias",
+                        desc->d_relative_bias);
+    return set_gradient(problem, CLA_D_RELATIVE_BIAS, CLA_RELATIVE_BIAS, &dense_f32, true, error);
+}
+
 static clattn_status check_forward(const struct cla_problem *problem, clattn_error *error)
 {
     if (problem->semantics.kv_storage != CLATTN_STORAGE_LINEAR)
@@ -85,9 +129,11 @@ clattn_status cla_problem_from_attention_backward(const clattn_attention_backwar
     problem->tensor[CLA_OUTPUT].written = problem->tensor[CLA_LSE].written = false;
     problem->accumulate = desc.accumulate != 0;
     CLA_TRY(check_forward(problem, error));
-    if (!desc.d_query && !desc.d_key && !desc.d_value && !desc.d_sinks)
+    if (!desc.d_query && !desc.d_key && !desc.d_value && !desc.d_mask && !desc.d_sinks && !desc.d_alibi_slopes &&
+        !desc.d_relative_bias)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
-                        "d_query, d_key, d_value and d_sinks are 0: expected one of them set");
+                        "d_query, d_key, d_value, d_mask, d_sinks, d_alibi_slopes and d_relative_bias are 0: expected "
+                        "one of them set");
     CLA_TRY(set_gradient(problem, CLA_D_OUTPUT, CLA_OUTPUT, &desc.d_output_layout, false, error));
     if (desc.d_lse)
         problem->tensor[CLA_D_LSE] = problem->tensor[CLA_LSE];
@@ -97,5 +143,6 @@ clattn_status cla_problem_from_attention_backward(const clattn_attention_backwar
         CLA_TRY(set_gradient(problem, CLA_D_KEY, CLA_KEY, &desc.d_key_layout, true, error));
     if (desc.d_value)
         CLA_TRY(set_gradient(problem, CLA_D_VALUE, CLA_VALUE, &desc.d_value_layout, true, error));
-    return set_sinks(problem, desc.d_sinks, error);
+    CLA_TRY(set_sinks(problem, desc.d_sinks, error));
+    return set_biases(problem, &desc, error);
 }

@@ -39,6 +39,12 @@ struct cla_tensor cla_problem_cut(const struct cla_problem *problem, int operand
             extent[2] = lengths->q_len;
         extent[3] = cla_min(extent[3], lengths->kv_len);
         break;
+    case CLA_CUT_SUMMED:
+        if (extent[2] > 1)
+            extent[2] = lengths->q_len;
+        if (extent[3] > 1)
+            extent[3] = cla_min(extent[3], lengths->kv_len);
+        break;
     case CLA_CUT_PAGES:
         extent[3] = cla_ceil_div(lengths->kv_len, problem->semantics.page_size);
         break;

@@ -34,6 +34,7 @@ enum cla_cut {
     CLA_CUT_KEYS,     /* rows are keys: packed, paged and circular ones lie as their storage says */
     CLA_CUT_SCORES,   /* rows are queries, columns keys */
     CLA_CUT_MASK,     /* the same, where extents of 1 are repeated */
+    CLA_CUT_SUMMED,   /* the same, where extents of 1 are sums, which are there even where the lengths are 0 */
     CLA_CUT_PAGES,    /* columns are blocks of keys */
     CLA_CUT_REPEATED, /* the same, but one row is for all where there is one */
     CLA_CUT_PARTS,    /* [kv_len, ., q_len, .] */

@@ -53,6 +53,71 @@ static void a_descriptor_becomes_a_problem(void **state)
     assert_int_equal(problem.tensor[CLA_D_SINKS].span, 12);
 }
 
+static void assert_extents(const struct cla_problem *problem, int operand, int64_t b, int64_t h, int64_t i, int64_t j)
+{
+    const int64_t expected[4] = {b, h, i, j};
+    assert_true(problem->tensor[operand].present && problem->tensor[operand].written);
+    assert_memory_equal(problem->tensor[operand].extent, expected, sizeof expected);
+}
+
+static void gradients_of_biases_have_their_shapes(void **state)
+{
+    static const int64_t shape[4] = {2, 1, 30, 1};
+    (void)state;
+    clattn_attention_backward_desc d = plain_backward();
+    struct cla_problem problem;
+    char text[200];
+    d.d_query = d.d_key = d.d_value = 0;
+    d.d_mask = d.d_alibi_slopes = d.d_relative_bias = 1;
+    forward.mask_kind = CLATTN_MASK_ADDITIVE;
+    forward.mask.dtype = CLATTN_BF16;
+    forward.alibi = 1;
+    forward.relative_extent = 7;
+    forward.alignment = CLATTN_ALIGN_TOP_LEFT;
+    assert_int_equal(cla_problem_from_attention_backward(&d, &problem, NULL), CLATTN_SUCCESS);
+    assert_extents(&problem, CLA_D_MASK, 2, 12, 30, 50);
+    assert_extents(&problem, CLA_D_ALIBI_SLOPES, 1, 12, 1, 1);
+    assert_extents(&problem, CLA_D_RELATIVE_BIAS, 1, 12, 1, 15);
+    cla_problem_string(&problem, text, sizeof text);
+    assert_non_null(strstr(text, ":d_mask:d_alibi_slopes:d_relative_bias"));
+
+    forward.alibi_batch = 2;
+    memcpy(forward.mask_shape, shape, sizeof shape);
+    assert_int_equal(cla_problem_from_attention_backward(&d, &problem, NULL), CLATTN_SUCCESS);
+    assert_extents(&problem, CLA_D_MASK, 2, 1, 30, 1);
+    assert_extents(&problem, CLA_D_ALIBI_SLOPES, 2, 12, 1, 1);
+
+    const int64_t repeated[4] = {0, 1500, 50, 1};
+    memset(forward.mask_shape, 0, sizeof shape);
+    memcpy(forward.mask.strides, repeated, sizeof repeated);
+    assert_int_equal(cla_problem_from_attention_backward(&d, &problem, NULL), CLATTN_SUCCESS);
+    assert_extents(&problem, CLA_D_MASK, 1, 12, 30, 50);
+}
+
+/* Sums are there, and 0, even where a run has no pair of a query and a key. */
+static void sums_are_written_whatever_the_lengths(void **state)
+{
+    static const int64_t shapes[4][4] = {{1, 1, 30, 50}, {1, 1, 1, 50}, {1, 1, 30, 1}, {1, 1, 1, 1}};
+    static const int64_t elements[4][4] = {/* of (q_len, kv_len) = (20, 40), (0, 40), (20, 0), (0, 0) */
+                                           {20 * 50 - 10, 0, 0, 0},
+                                           {40, 40, 0, 0},
+                                           {20, 0, 20, 0},
+                                           {1, 1, 1, 1}};
+    (void)state;
+    for (int s = 0; s < 4; s++) {
+        clattn_attention_backward_desc d = plain_backward();
+        struct cla_problem problem;
+        d.d_mask = 1;
+        forward.mask_kind = CLATTN_MASK_ADDITIVE;
+        memcpy(forward.mask_shape, shapes[s], sizeof shapes[s]);
+        assert_int_equal(cla_problem_from_attention_backward(&d, &problem, NULL), CLATTN_SUCCESS);
+        for (int n = 0; n < 4; n++) {
+            const struct cla_lengths lengths = {.q_len = n % 2 == 0 ? 20 : 0, .kv_len = n < 2 ? 40 : 0};
+            assert_int_equal(cla_problem_cut(&problem, CLA_D_MASK, &lengths).span, elements[s][n]);
+        }
+    }
+}
+
 static void what_writes_without_queries_is_not_empty(void **state)
 {
     (void)state;
@@ -76,7 +141,20 @@ static void every_wrong_descriptor_is_refused(void **state)
 {
     (void)state;
     MISUSED("attention is NULL: expected the forward's descriptor", d.attention = NULL);
-    REFUSED("d_query, d_key, d_value and d_sinks are 0: expected one of them set", d.d_query = d.d_key = d.d_value = 0);
+    REFUSED("d_query, d_key, d_value, d_mask, d_sinks, d_alibi_slopes and d_relative_bias are 0: expected one of them "
+            "set",
+            d.d_query = d.d_key = d.d_value = 0);
+    REFUSED("d_mask is 1 and attention.mask_kind is 0 (none): expected 0, there is no mask", d.d_mask = 1);
+    REFUSED("d_mask is 2 and attention.mask_kind is 1 (boolean): expected 0, only an additive mask (2) has a gradient",
+            d.d_mask = 2, forward.mask_kind = CLATTN_MASK_BOOL, forward.mask.dtype = CLATTN_BOOL);
+    REFUSED("d_mask.dtype is 1 (f16): expected f32", d.d_mask = 1, forward.mask_kind = CLATTN_MASK_ADDITIVE,
+            d.d_mask_layout.dtype = CLATTN_F16);
+    REFUSED("d_mask.strides[1] is 3: expected at least 50, so that no two elements share a place", d.d_mask = 1,
+            forward.mask_kind = CLATTN_MASK_ADDITIVE, d.d_mask_layout.strides[0] = 18000,
+            d.d_mask_layout.strides[1] = 3, d.d_mask_layout.strides[2] = 50, d.d_mask_layout.strides[3] = 1);
+    REFUSED("d_alibi_slopes is 1 and attention.alibi is 0: expected 0, there are no slopes", d.d_alibi_slopes = 1);
+    REFUSED("d_relative_bias is 1 and attention.relative_extent is 0: expected 0, there is no such bias",
+            d.d_relative_bias = 1);
     REFUSED("d_sinks is 1 and attention.sinks is 0: expected 0, there are no sinks", d.d_sinks = 1);
     REFUSED("attention.lse is 0: expected it set, the backward pass reads what the forward wrote there",
             forward.lse = 0);
@@ -92,6 +170,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_descriptor_becomes_a_problem),
+        cmocka_unit_test(gradients_of_biases_have_their_shapes),
+        cmocka_unit_test(sums_are_written_whatever_the_lengths),
         cmocka_unit_test(what_writes_without_queries_is_not_empty),
         cmocka_unit_test(every_wrong_descriptor_is_refused),
     };
