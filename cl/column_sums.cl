@@ -21,8 +21,6 @@
 
 #define RUN 64
 
-#define load_output(p, i) CLA_JOIN(CLA_LOAD_, CLA_OUTPUT_TYPE)(p, i)
-
 /* One line of several pages at a time is read slowly. */
 #define PIECE 4
 
@@ -36,12 +34,8 @@ struct terms {
 
 static inline void add_output(__global output_t *output, vec_t sum, int count)
 {
-#if CLA_ACCUMULATE
-    vec_t old = (vec_t)(0.0f);
-    for (int d = 0; d < min(count, CLA_LANES); d++)
-        ((float *)&old)[d] = load_output(output, d);
-    sum += old;
-#endif
+    if (CLA_ACCUMULATE)
+        sum += load_some_output(output, count);
     store_some_output(output, sum, count);
 }
 

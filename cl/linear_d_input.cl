@@ -6,7 +6,7 @@
  *
  * A product of rows with columns, as a weighted sum of values is: d_output stands for block.cl's query, the weight for its
  * value, and the output has d_input's type. A work-group makes one tile of CLA_TILE_Q rows by CLA_TILE_KV columns of one batch,
- * a work-item a 4 x 4 block of it. Work-groups are numbered with the column tiles innermost, then the row tiles, then
+ * a work-item a 4 x 4 block of it, which is added to what is there with `accumulate`. Work-groups are numbered with the column tiles innermost, then the row tiles, then
  * the batches.
  *
  *   CLA_HELD   chunks after which sums are held (types.cl); 0: there are no more
@@ -19,7 +19,8 @@
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 linear_d_input(__global const query_t *d_output, long4 d_output_view, __global const value_t *weight, long4 weight_view,
-               __global output_t *d_input, long4 d_input_view, int length, int in_features, int out_features)
+               __global output_t *d_input, long4 d_input_view, int length, int in_features, int out_features,
+               int accumulate)
 {
     __local float4 rows[CLA_CHUNK * CLA_HEIGHT];
     __local float4 columns[CLA_CHUNK * CLA_WIDTH];
@@ -66,6 +67,11 @@ linear_d_input(__global const query_t *d_output, long4 d_output_view, __global c
         const int i = i0 + 4 * y + r;
         if (i >= length)
             break;
-        store4_output(d_input, view_row(d_input_view, b, 0, i), column0 + 4 * x, in_features, block_row(&sum, r));
+        const long to = view_row(d_input_view, b, 0, i);
+        const int k = column0 + 4 * x;
+        float4 row = block_row(&sum, r);
+        if (accumulate)
+            row += fetch4_output(d_input, to, k, in_features);
+        store4_output(d_input, to, k, in_features, row);
     }
 }

@@ -15,7 +15,7 @@
  *   sums   [tiles][rows][CLA_VECTORS]     the sums so far
  *   held   [tiles][rows][CLA_VECTORS]     what they are added to every HELD_CHUNKS chunks, with what that loses left in them
  *
- * No sum in order is longer than CLA_DEPTH. Work-groups are numbered with the columns innermost.
+ * and adds them to what d_input holds, with `accumulate`. No sum in order is longer than CLA_DEPTH. Work-groups are numbered with the columns innermost.
  *
  *   CLA_DEPTH             elements a chunk, a multiple of CLA_LANES
  *   CLA_ROWS, CLA_TILES   the greatest `rows`, a multiple of CLA_BLOCK as that is, and `tiles`
@@ -61,7 +61,7 @@ APART static void load_panel(vec_t *panel, __global const value_t *row, long str
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 linear_d_input_vector(__global const key_t *d_output, long4 d_output_view, __global const value_t *weight, long4 weight_view,
                       __global output_t *d_input, long4 d_input_view, int length, int batch, int in_features,
-                      int out_features, int rows, int tiles)
+                      int out_features, int accumulate, int rows, int tiles)
 {
     float wide[CLA_ROWS * CLA_DEPTH];
     vec_t panel[CLA_DEPTH * CLA_VECTORS];
@@ -98,7 +98,10 @@ linear_d_input_vector(__global const key_t *d_output, long4 d_output_view, __glo
         for (int c = 0; c < columns; c += CLA_LANES) {
             const uint2 tile = divide((uint)c, ROWS);
             const int at = ((int)tile.x * rows + r) * CLA_VECTORS + (int)tile.y / CLA_LANES;
-            store_some_output(to + c, out_features > HELD_DEPTH ? held[at] + sums[at] : sums[at], columns - c);
+            vec_t sum = out_features > HELD_DEPTH ? held[at] + sums[at] : sums[at];
+            if (accumulate)
+                sum += load_some_output(to + c, columns - c);
+            store_some_output(to + c, sum, columns - c);
         }
         if (++row == length) {
             row = 0;

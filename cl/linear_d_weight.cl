@@ -18,10 +18,6 @@
 #error "linear_d_weight.cl: a parameter is not defined"
 #endif
 
-#define load4_output(p, i) CLA_JOIN(CLA_LOAD4_, CLA_OUTPUT_TYPE)(p, i)
-#define load_output(p, i)  CLA_JOIN(CLA_LOAD_, CLA_OUTPUT_TYPE)(p, i)
-CLA_DEFINE_FETCH(output)
-
 /* tile[token][column - column0] for `count` tokens from row i of batch b on, and `width` columns; 0 from `dim` on. */
 #define DEFINE_STAGE_TOKENS(name, width)                                                                               \
     INLINED static void stage_tokens_##name(__local float4 *tile, __global const name##_t *p, long4 view, int b, int i, \

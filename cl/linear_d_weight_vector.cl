@@ -35,8 +35,6 @@
 /* Chunks after which sums are held. */
 #define HELD_CHUNKS 32
 
-#define load_output(p, i) CLA_JOIN(CLA_LOAD_, CLA_OUTPUT_TYPE)(p, i)
-
 DEFINE_ADD_PRODUCTS(add_products, n0 / PANEL * PANEL * CLA_DEPTH + n0 % PANEL, 1, PANEL)
 
 /* packed[features / PANEL][CLA_DEPTH][PANEL]: columns from n on of `count` tokens from row i of batch b on. */
@@ -68,17 +66,6 @@ APART static void load_panel(vec_t *panel, __global const value_t *p, long4 view
             b++;
         }
     }
-}
-
-static inline void add_output(__global output_t *output, vec_t sum, int count)
-{
-#if CLA_ACCUMULATE
-    vec_t old = (vec_t)(0.0f);
-    for (int d = 0; d < min(count, CLA_LANES); d++)
-        ((float *)&old)[d] = load_output(output, d);
-    sum += old;
-#endif
-    store_some_output(output, sum, count);
 }
 
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
@@ -128,10 +115,10 @@ linear_d_weight_vector(__global const key_t *d_output, long4 d_output_view, __gl
         for (int c = 0; c < columns; c += CLA_LANES) {
             const uint2 tile = divide((uint)c, ROWS);
             const int at = ((int)tile.x * features + n) * CLA_VECTORS + (int)tile.y / CLA_LANES;
-            const vec_t sum = chunks == 0             ? (vec_t)(0.0f)
-                              : chunks > HELD_CHUNKS ? held[at] + sums[at]
-                                                     : sums[at];
-            add_output(to + c, sum, columns - c);
+            vec_t sum = chunks == 0 ? (vec_t)(0.0f) : chunks > HELD_CHUNKS ? held[at] + sums[at] : sums[at];
+            if (CLA_ACCUMULATE)
+                sum += load_some_output(to + c, columns - c);
+            store_some_output(to + c, sum, columns - c);
         }
     }
 }

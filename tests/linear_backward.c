@@ -34,8 +34,11 @@ void backward_open(const struct harness *harness, const struct backward_setup *s
     s->d_input = tensor_make(setup->d_input, setup->batch, 1, setup->length, setup->in, padding);
     s->d_weight = tensor_make(setup->d_weight, 1, 1, setup->out, setup->in, padding);
     s->d_bias = tensor_make(setup->d_bias, 1, 1, 1, setup->out, 0);
+    s->old_input = made(setup->d_input, setup->batch, setup->length, setup->in, padding, 6);
     s->old_weight = made(setup->d_weight, 1, setup->out, setup->in, padding, 4);
     s->old_bias = made(setup->d_bias, 1, 1, setup->out, 0, 5);
+    if (setup->accumulate_input)
+        memcpy(s->d_input.data, s->old_input.data, s->d_input.bytes);
     if (setup->accumulate) {
         memcpy(s->d_weight.data, s->old_weight.data, s->d_weight.bytes);
         memcpy(s->d_bias.data, s->old_bias.data, s->d_bias.bytes);
@@ -55,6 +58,7 @@ void backward_open(const struct harness *harness, const struct backward_setup *s
     s->desc.d_weight = (setup->without & NO_D_WEIGHT) == 0;
     s->desc.d_bias = (setup->without & NO_D_BIAS) == 0;
     s->desc.accumulate = setup->accumulate;
+    s->desc.accumulate_input = setup->accumulate_input;
     s->desc.d_output_layout = s->d_output.layout;
     s->desc.d_input_layout = s->d_input.layout;
     s->desc.d_weight_layout = s->d_weight.layout;
@@ -82,8 +86,8 @@ void backward_upload(const struct harness *harness, struct backward_scene *s)
 
 void backward_close(struct backward_scene *s)
 {
-    struct tensor *const all[] = {&s->input,    &s->weight, &s->d_output,   &s->d_input,
-                                  &s->d_weight, &s->d_bias, &s->old_weight, &s->old_bias};
+    struct tensor *const all[] = {&s->input,  &s->weight,    &s->d_output,   &s->d_input, &s->d_weight,
+                                  &s->d_bias, &s->old_input, &s->old_weight, &s->old_bias};
     for (size_t n = 0; n < sizeof all / sizeof *all; ++n)
         tensor_free(all[n]);
     clattn_plan_release(s->plan);
@@ -160,6 +164,9 @@ void backward_check(const struct backward_scene *s)
         TENSOR_FOR_EACH(&s->d_input)
         {
             struct sum sum = {0.0, 0.0};
+            if (s->desc.accumulate_input)
+                sum.value = tensor_get(&s->old_input, b, h, i, j);
+            sum.size = fabs(sum.value);
             add_products(&sum, dy + (b * s->setup.length + i) * out, 1, w + j, in, out);
             check_element(s, "d_input", &s->d_input, tensor_get(&s->d_input, b, h, i, j), &sum, (double)out,
                           b * s->setup.length + i, j);

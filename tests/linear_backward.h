@@ -16,6 +16,7 @@ struct backward_setup {
     int64_t padding; /* elements between rows */
     int without;     /* gradients that are not wanted */
     bool accumulate;
+    bool accumulate_input;
     clattn_dtype input, weight, d_output, d_input, d_weight, d_bias;
 };
 
@@ -25,7 +26,7 @@ struct backward_scene {
     clattn_linear_backward_desc desc;
     clattn_linear_backward_args args;
     struct tensor input, weight, d_output, d_input, d_weight, d_bias;
-    struct tensor old_weight, old_bias; /* what d_weight and d_bias hold before */
+    struct tensor old_input, old_weight, old_bias; /* what d_input, d_weight and d_bias hold before */
     clattn_plan *plan;
 };
 

@@ -151,6 +151,7 @@ static inline void store4_output(__global output_t *p, long at, int d, int dim, 
 CLA_DEFINE_FETCH(query)
 CLA_DEFINE_FETCH(key)
 CLA_DEFINE_FETCH(value)
+CLA_DEFINE_FETCH(output)
 
 /*
  * tile[d - d0][row - row0] for CLA_CHUNK dims from d0 and `rows_of_tile` rows from row0, turned so that the dims are

@@ -33,7 +33,6 @@
 #define d_key_t    CLA_JOIN(CLA_STORE_, CLA_D_KEY_TYPE)
 #define d_value_t  CLA_JOIN(CLA_STORE_, CLA_D_VALUE_TYPE)
 
-#define load_output(p, i)    CLA_JOIN(CLA_LOAD_, CLA_OUTPUT_TYPE)(p, i)
 #define load_d_output(p, i)  CLA_JOIN(CLA_LOAD_, CLA_D_OUTPUT_TYPE)(p, i)
 #define load4_d_output(p, i) CLA_JOIN(CLA_LOAD4_, CLA_D_OUTPUT_TYPE)(p, i)
 

@@ -69,6 +69,7 @@
 #define load_vec_key(p)        CLA_JOIN(LOAD_VEC_, CLA_KEY_TYPE)(p)
 #define load_vec_value(p)      CLA_JOIN(LOAD_VEC_, CLA_VALUE_TYPE)(p)
 #define load_vec_mask(p)       CLA_JOIN(LOAD_VEC_, CLA_MASK_TYPE)(p)
+#define load_vec_output(p)     CLA_JOIN(LOAD_VEC_, CLA_OUTPUT_TYPE)(p)
 #define store_vec_output(p, x) CLA_JOIN(STORE_VEC_, CLA_OUTPUT_TYPE)(p, x)
 
 /* bf16_bits() of every lane. */
@@ -94,6 +95,7 @@ static inline uvec_t bf16_vec_bits(vec_t x)
 DEFINE_LOAD_SOME(query)
 DEFINE_LOAD_SOME(key)
 DEFINE_LOAD_SOME(value)
+DEFINE_LOAD_SOME(output)
 
 static inline void store_some_output(__global output_t *p, vec_t x, int count)
 {

@@ -181,6 +181,7 @@ typedef struct clattn_linear_backward_desc {
     int d_weight;
     int d_bias;     /* needs a bias */
     int accumulate; /* not 0: d_weight and d_bias are added to what their buffers hold, in f32, and rounded once */
+    int accumulate_input;          /* not 0: so is d_input, as where an input serves several projections */
     clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the others */
     clattn_layout d_input_layout;  /* over those of input; of this and the next no two elements in the same place */
     clattn_layout d_weight_layout; /* over those of weight */
@@ -199,8 +200,8 @@ typedef struct clattn_linear_backward_args {
     clattn_buffer input;  /* with d_weight only */
     clattn_buffer weight; /* with d_input only */
     clattn_buffer d_output;
-    clattn_buffer d_input;
-    clattn_buffer d_weight; /* kernels may read it, as d_bias: not created CL_MEM_WRITE_ONLY */
+    clattn_buffer d_input; /* kernels may read it, as the next two: not created CL_MEM_WRITE_ONLY */
+    clattn_buffer d_weight;
     clattn_buffer d_bias;
     clattn_buffer workspace; /* as attention's; see clattn_plan_workspace_size */
 } clattn_linear_backward_args;

@@ -12,7 +12,7 @@ static const struct cla_operand operands[] = {
     [CLA_LINEAR_BIAS] = {"bias", CLA_CUT_NONE, 0},
     [CLA_LINEAR_OUTPUT] = {"output", CLA_CUT_ROWS, CLA_STRIDED},
     [CLA_LINEAR_D_OUTPUT] = {"d_output", CLA_CUT_ROWS, CLA_STRIDED},
-    [CLA_LINEAR_D_INPUT] = {"d_input", CLA_CUT_ROWS, CLA_STRIDED},
+    [CLA_LINEAR_D_INPUT] = {"d_input", CLA_CUT_ROWS, CLA_STRIDED | CLA_READ_BACK},
     [CLA_LINEAR_D_WEIGHT] = {"d_weight", CLA_CUT_NONE, CLA_STRIDED | CLA_READ_BACK},
     [CLA_LINEAR_D_BIAS] = {"d_bias", CLA_CUT_NONE, CLA_READ_BACK},
 };
@@ -29,6 +29,8 @@ static void format(const struct cla_problem *problem, struct cla_line *line)
     }
     if (problem->accumulate)
         cla_line_add(line, ":accumulate");
+    if (problem->accumulate_input)
+        cla_line_add(line, ":accumulate_input");
 }
 
 const struct cla_operation cla_linear_backward_operation = {
@@ -111,5 +113,6 @@ clattn_status cla_problem_from_linear_backward(const clattn_linear_backward_desc
     if (!desc.d_input)
         remove_tensor(problem, CLA_LINEAR_WEIGHT);
     problem->accumulate = desc.accumulate && (desc.d_weight || desc.d_bias);
+    problem->accumulate_input = desc.accumulate_input && desc.d_input;
     return CLATTN_SUCCESS;
 }

@@ -87,6 +87,7 @@ struct cla_problem {
     struct cla_angles angles;         /* rotary, sinusoidal */
     clattn_layer_inputs layer_inputs; /* layer */
     bool accumulate;                  /* backward: gradients are added to what is there */
+    bool accumulate_input;            /* backward of linear: so is d_input, to which the other one does not apply */
 };
 
 static inline const char *cla_operand_name(const struct cla_problem *problem, int operand)

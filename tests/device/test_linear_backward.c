@@ -101,6 +101,7 @@ static void types_mix(void **state)
                                                  .out = 67,
                                                  .padding = n % 2,
                                                  .accumulate = n != 0,
+                                                 .accumulate_input = n != 1,
                                                  .input = (clattn_dtype)((n + 1) % 3),
                                                  .weight = (clattn_dtype)((n + 2) % 3),
                                                  .d_output = (clattn_dtype)n,
@@ -136,8 +137,13 @@ static void lengths_below_the_plan_s_are_right(void **state)
     {
         for (size_t n = 0; n < 2 * sizeof lengths / sizeof *lengths; ++n) {
             const int64_t length = lengths[n / 2];
-            const struct backward_setup setup = {
-                .batch = 2, .length = 1030, .in = 19, .out = 21, .padding = 3, .accumulate = n % 2 != 0};
+            const struct backward_setup setup = {.batch = 2,
+                                                 .length = 1030,
+                                                 .in = 19,
+                                                 .out = 21,
+                                                 .padding = 3,
+                                                 .accumulate = n % 2 != 0,
+                                                 .accumulate_input = n % 2 != 0};
             struct backward_scene s;
             backward_open(harness, &setup, variant, &s);
             for (int64_t b = 0; b < setup.batch; ++b)

@@ -75,6 +75,9 @@ static void a_gradient_alone_needs_its_operands_only(void **state)
     d.d_weight_layout.dtype = d.d_bias_dtype = (clattn_dtype)9;
     d.accumulate = 1; /* of nothing that is wanted */
     expect_problem(&d, &problem, "linear_backward b2l30i50o70:f32:d_input");
+    d.accumulate_input = 1;
+    expect_problem(&d, &problem, "linear_backward b2l30i50o70:f32:d_input:accumulate_input");
+    assert_false(problem.accumulate);
     assert_false(problem.tensor[CLA_LINEAR_INPUT].present);
     assert_true(problem.tensor[CLA_LINEAR_WEIGHT].present);
 

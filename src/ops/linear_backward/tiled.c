@@ -19,6 +19,7 @@ static clattn_status add_input_step(clattn_plan *plan, struct cla_text *name, cl
     cla_step_run_value(step, CLA_ARG_Q_LEN);
     cla_step_int(step, problem->head_dim);
     cla_step_int(step, problem->value_dim);
+    cla_step_int(step, problem->accumulate_input);
     step->column_groups = cla_ceil_div(problem->head_dim, 4 * tile->width);
     cla_text_add(name, "r%dn%d", 4 * tile->height, 4 * tile->width);
     return CLATTN_SUCCESS;

@@ -70,6 +70,7 @@ static clattn_status add_input_step(clattn_plan *plan, struct cla_text *name, cl
     cla_step_int(step, problem->batch);
     cla_step_int(step, problem->head_dim);
     cla_step_int(step, problem->value_dim);
+    cla_step_int(step, problem->accumulate_input);
     cla_step_int(step, share.rows);
     cla_step_int(step, share.tiles);
     step->heads = 1;
