@@ -342,10 +342,11 @@ static inline void clattn_attention_host_args_init(clattn_attention_host_args *a
 /*
  * Does the whole thing on host arrays laid out as `desc` says, and waits for the result: for first contact, tests and
  * foreign-function users. `context` may be NULL: a context on the default device is made for the call. Outputs change
- * only on success. Fails as plan_create and run do, but with INVALID_ARGUMENT where a pointer is missing, and with
- * INVALID_VALUE where an element of kv_lengths is not in 0..kv_len (CIRCULAR: negative), cumulative lengths decrease,
- * pass their total or make a sequence longer than q_len or kv_len, a batch has more keys than its mask covers and
- * mask_pad is 0, or a block that a batch's keys need is not in the pool. An output may be an input's array.
+ * only on success. Fails as plan_create and run do, but with INVALID_ARGUMENT where a pointer is missing or two outputs
+ * share bytes, and with INVALID_VALUE where an element of kv_lengths is not in 0..kv_len (CIRCULAR: negative),
+ * cumulative lengths decrease, pass their total or make a sequence longer than q_len or kv_len, a batch has more keys
+ * than its mask covers and mask_pad is 0, or a block that a batch's keys need is not in the pool. An output may be an
+ * input's array.
  */
 CLATTN_API clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
                                                const clattn_attention_host_args *args, clattn_error *error);

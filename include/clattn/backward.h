@@ -150,6 +150,53 @@ CLATTN_API clattn_status clattn_attention_backward_run(clattn_plan *plan, cl_com
                                                        const clattn_attention_backward_args *args, cl_uint num_events,
                                                        const cl_event *wait_list, cl_event *event, clattn_error *error);
 
+/* The same operands on the host. Pointers may be NULL where the tensor is not in the plan or has no elements. */
+typedef struct clattn_attention_backward_host_args {
+    size_t struct_size;
+    const void *query;
+    const void *key;
+    const void *value;
+    const void *output; /* what the forward wrote, as lse */
+    const float *lse;
+    const void *mask;
+    const void *kv_lengths;
+    const void *q_cu_lengths;
+    const void *kv_cu_lengths;
+    const float *sinks;
+    const float *alibi_slopes;
+    const float *relative_bias;
+    const void *d_output;
+    const float *d_lse;
+    void *d_query;
+    void *d_key;
+    void *d_value;
+    float *d_mask;
+    float *d_sinks;
+    float *d_alibi_slopes;
+    float *d_relative_bias;
+    uint64_t dropout_seed; /* the forward's, as the next three */
+    uint64_t dropout_offset;
+    int64_t dropout_batch;
+    int dropout_seed_set;
+} clattn_attention_backward_host_args;
+
+static inline void clattn_attention_backward_host_args_init(clattn_attention_backward_host_args *args)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+}
+
+/*
+ * Does the whole thing on host arrays, as clattn_attention_host does the forward, and refuses the same elements of
+ * lengths and cumulative lengths. `context` may be NULL. Gradients change only on success, their elements alone; with
+ * `accumulate` they are added to what the arrays hold. Fails as plan_create and run do, but with INVALID_ARGUMENT where
+ * a pointer is missing or a gradient shares bytes with any other operand.
+ */
+CLATTN_API clattn_status clattn_attention_backward_host(clattn_context *context,
+                                                        const clattn_attention_backward_desc *desc,
+                                                        const clattn_attention_backward_host_args *args,
+                                                        clattn_error *error);
+
 /* ---- linear --------------------------------------------------------------------------------------------------- */
 
 /*

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attention, and scores, which share its descriptor and arguments: validate, choose, run. */
+#include "api/attention_args.h"
 #include "api/entry.h"
+#include "api/host.h"
 #include "problem/check.h"
 #include "problem/dropout.h"
 #include "problem/primitive.h"
 #include "util/error.h"
+#include "util/struct_size.h"
 
 const char *clattn_attention_variant(size_t index)
 {
@@ -63,30 +66,14 @@ static clattn_status run(clattn_plan *plan, const struct cla_operation *operatio
 {
     clattn_attention_args read;
     CLA_TRY(cla_read_args(plan, operation, args, &read, sizeof read, "clattn_attention_args", error));
-    struct cla_run this_run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
-    if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
-        this_run.lengths.offset = read.offset;
-    this_run.dropout =
-        (struct cla_dropout){read.dropout_seed_set != 0, read.dropout_seed, read.dropout_offset, read.dropout_batch};
-    this_run.buffer[CLA_QUERY] = read.query;
-    this_run.buffer[CLA_KEY] = read.key;
-    this_run.buffer[CLA_VALUE] = read.value;
+    struct cla_run this_run = {.lengths = CLA_TAKE_LENGTHS(&plan->problem, &read),
+                               .dropout = CLA_TAKE_DROPOUT(&read),
+                               .workspace = read.workspace};
+    CLA_TAKE_INPUTS(this_run.buffer, &read);
+    this_run.buffer[CLA_BLOCK_TABLE] = read.block_table;
     this_run.buffer[CLA_OUTPUT] = read.output;
-    this_run.buffer[CLA_MASK] = read.mask;
-    this_run.buffer[CLA_KV_LENGTHS] = read.kv_lengths;
     this_run.buffer[CLA_LSE] = read.lse;
     this_run.buffer[CLA_SCORES] = read.scores;
-    this_run.workspace = read.workspace;
-    if (plan->problem.semantics.q_cu_lengths != CLATTN_LENGTHS_NONE)
-        this_run.lengths.q_total = read.q_total;
-    if (plan->problem.semantics.kv_cu_lengths != CLATTN_LENGTHS_NONE)
-        this_run.lengths.kv_total = read.kv_total;
-    this_run.buffer[CLA_BLOCK_TABLE] = read.block_table;
-    this_run.buffer[CLA_Q_CU_LENGTHS] = read.q_cu_lengths;
-    this_run.buffer[CLA_KV_CU_LENGTHS] = read.kv_cu_lengths;
-    this_run.buffer[CLA_SINKS] = read.sinks;
-    this_run.buffer[CLA_ALIBI_SLOPES] = read.alibi_slopes;
-    this_run.buffer[CLA_RELATIVE_BIAS] = read.relative_bias;
     return cla_plan_run(plan, queue, &this_run, num_events, wait_list, event, error);
 }
 
@@ -100,4 +87,21 @@ clattn_status clattn_scores_run(clattn_plan *plan, cl_command_queue queue, const
                                 cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
     return run(plan, &cla_scores_operation, queue, args, num_events, wait_list, event, error);
+}
+
+clattn_status clattn_attention_host(clattn_context *context, const clattn_attention_desc *desc,
+                                    const clattn_attention_host_args *args, clattn_error *error)
+{
+    struct cla_problem problem;
+    clattn_attention_host_args read;
+    CLA_CHECK(desc != NULL, error, "desc is NULL");
+    CLA_TRY(cla_struct_read(args, sizeof read, &read, sizeof read, "clattn_attention_host_args", error));
+    CLA_TRY(cla_problem_from_attention(desc, &problem, error));
+    struct cla_host_call call = {.dropout = CLA_TAKE_DROPOUT(&read)};
+    CLA_TAKE_INPUTS(call.input, &read);
+    call.input[CLA_BLOCK_TABLE] = read.block_table;
+    call.output[CLA_OUTPUT] = read.output;
+    call.output[CLA_LSE] = read.lse;
+    call.output[CLA_SCORES] = read.scores;
+    return cla_host_run(context, &problem, &cla_attention_registry, desc->variant, &call, error);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The backward pass of attention: validate, choose, run. */
 #include "problem/attention_backward.h"
+#include "api/attention_args.h"
 #include "api/entry.h"
+#include "api/host.h"
 #include "util/error.h"
+#include "util/struct_size.h"
 
 const char *clattn_attention_backward_variant(size_t index)
 {
@@ -25,27 +28,12 @@ clattn_status clattn_attention_backward_run(clattn_plan *plan, cl_command_queue 
     clattn_attention_backward_args read;
     CLA_TRY(cla_read_args(plan, &cla_attention_backward_operation, args, &read, sizeof read,
                           "clattn_attention_backward_args", error));
-    struct cla_run run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
-    if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
-        run.lengths.offset = read.offset;
-    if (plan->problem.semantics.q_cu_lengths != CLATTN_LENGTHS_NONE)
-        run.lengths.q_total = read.q_total;
-    if (plan->problem.semantics.kv_cu_lengths != CLATTN_LENGTHS_NONE)
-        run.lengths.kv_total = read.kv_total;
-    run.dropout =
-        (struct cla_dropout){read.dropout_seed_set != 0, read.dropout_seed, read.dropout_offset, read.dropout_batch};
-    run.buffer[CLA_QUERY] = read.query;
-    run.buffer[CLA_KEY] = read.key;
-    run.buffer[CLA_VALUE] = read.value;
+    struct cla_run run = {.lengths = CLA_TAKE_LENGTHS(&plan->problem, &read),
+                          .dropout = CLA_TAKE_DROPOUT(&read),
+                          .workspace = read.workspace};
+    CLA_TAKE_INPUTS(run.buffer, &read);
     run.buffer[CLA_OUTPUT] = read.output;
     run.buffer[CLA_LSE] = read.lse;
-    run.buffer[CLA_MASK] = read.mask;
-    run.buffer[CLA_KV_LENGTHS] = read.kv_lengths;
-    run.buffer[CLA_Q_CU_LENGTHS] = read.q_cu_lengths;
-    run.buffer[CLA_KV_CU_LENGTHS] = read.kv_cu_lengths;
-    run.buffer[CLA_SINKS] = read.sinks;
-    run.buffer[CLA_ALIBI_SLOPES] = read.alibi_slopes;
-    run.buffer[CLA_RELATIVE_BIAS] = read.relative_bias;
     run.buffer[CLA_D_OUTPUT] = read.d_output;
     run.buffer[CLA_D_LSE] = read.d_lse;
     run.buffer[CLA_D_QUERY] = read.d_query;
@@ -55,6 +43,29 @@ clattn_status clattn_attention_backward_run(clattn_plan *plan, cl_command_queue 
     run.buffer[CLA_D_SINKS] = read.d_sinks;
     run.buffer[CLA_D_ALIBI_SLOPES] = read.d_alibi_slopes;
     run.buffer[CLA_D_RELATIVE_BIAS] = read.d_relative_bias;
-    run.workspace = read.workspace;
     return cla_plan_run(plan, queue, &run, num_events, wait_list, event, error);
+}
+
+clattn_status clattn_attention_backward_host(clattn_context *context, const clattn_attention_backward_desc *desc,
+                                             const clattn_attention_backward_host_args *args, clattn_error *error)
+{
+    struct cla_problem problem;
+    clattn_attention_backward_host_args read;
+    CLA_CHECK(desc != NULL, error, "desc is NULL");
+    CLA_TRY(cla_struct_read(args, sizeof read, &read, sizeof read, "clattn_attention_backward_host_args", error));
+    CLA_TRY(cla_problem_from_attention_backward(desc, &problem, error));
+    struct cla_host_call call = {.dropout = CLA_TAKE_DROPOUT(&read), .apart = true};
+    CLA_TAKE_INPUTS(call.input, &read);
+    call.input[CLA_OUTPUT] = read.output;
+    call.input[CLA_LSE] = read.lse;
+    call.input[CLA_D_OUTPUT] = read.d_output;
+    call.input[CLA_D_LSE] = read.d_lse;
+    call.output[CLA_D_QUERY] = read.d_query;
+    call.output[CLA_D_KEY] = read.d_key;
+    call.output[CLA_D_VALUE] = read.d_value;
+    call.output[CLA_D_MASK] = read.d_mask;
+    call.output[CLA_D_SINKS] = read.d_sinks;
+    call.output[CLA_D_ALIBI_SLOPES] = read.d_alibi_slopes;
+    call.output[CLA_D_RELATIVE_BIAS] = read.d_relative_bias;
+    return cla_host_run(context, &problem, &cla_attention_backward_registry, desc->variant, &call, error);
 }

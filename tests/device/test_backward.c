@@ -553,12 +553,20 @@ static void bad_runs_are_refused(void **state)
     clattn_plan *plan = plain_plan(harness);
     const clattn_attention_backward_args good = plain_args(harness, plan, &o);
     clattn_error error;
-    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer lse", args.lse.mem = NULL);
-    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_output", args.d_output.mem = NULL);
-    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "d_key", args.d_key.mem = NULL);
-    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "shares bytes with", args.d_query = args.query);
-    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "shares bytes with", args.d_key = args.d_value);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer lse is missing: expected at least 40 bytes", args.lse.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer output is missing: expected at least 160 bytes",
+            args.output.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_output is missing: expected at least 160 bytes",
+            args.d_output.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_output has 424 bytes: expected at least 160 from offset 268 on",
+            args.d_output.offset += 136);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_key is missing: expected at least 288 bytes", args.d_key.mem = NULL);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_query shares bytes with query", args.d_query = args.query);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_query shares bytes with output", args.d_query = args.output);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_query shares bytes with d_output", args.d_query = args.d_output);
+    REFUSED(CLATTN_ERROR_INVALID_BUFFER, "buffer d_key shares bytes with d_value", args.d_key = args.d_value);
     REFUSED(CLATTN_ERROR_INVALID_VALUE, "kv_len is 10: expected 0 to the plan's 9", args.kv_len = KEYS + 1);
+    REFUSED(CLATTN_ERROR_INVALID_VALUE, "q_len is -1: expected 0 to the plan's 5", args.q_len = -1);
     REFUSED(CLATTN_ERROR_INVALID_VALUE, "d_value.strides", args.d_value.strides[2] = 1, args.d_value.strides[3] = 1);
     clattn_plan_release(plan);
     free_operands(&o);

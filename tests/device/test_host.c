@@ -268,6 +268,11 @@ static void host_call_refuses(void **state)
     assert_int_equal(clattn_attention_host(harness->context, &c.desc, &args, &error), CLATTN_ERROR_INVALID_ARGUMENT);
     assert_non_null(strstr(error.message, "lse"));
     args = host_args(&arrays);
+    args.output = args.lse;
+    assert_int_equal(clattn_attention_host(harness->context, &c.desc, &args, &error), CLATTN_ERROR_INVALID_ARGUMENT);
+    assert_string_equal(error.message,
+                        "args.output shares bytes with args.lse: expected outputs apart from each other");
+    args = host_args(&arrays);
     args.struct_size = 4;
     assert_int_equal(clattn_attention_host(harness->context, &c.desc, &args, &error), CLATTN_ERROR_INVALID_ARGUMENT);
     assert_int_equal(clattn_attention_host(harness->context, NULL, &args, &error), CLATTN_ERROR_INVALID_ARGUMENT);

@@ -162,7 +162,15 @@ static void every_wrong_descriptor_is_refused(void **state)
             forward.kv_storage = CLATTN_STORAGE_CIRCULAR, forward.kv_lengths = CLATTN_LENGTHS_I32);
     REFUSED("attention.kv_storage is 2 (paged): expected 0 (linear), caches are not trained on",
             forward.kv_storage = CLATTN_STORAGE_PAGED, forward.page_size = 16, forward.num_blocks = 8);
+    REFUSED("dropout is 1: expected 0 or more, less than 1", forward.dropout = 1.0f);
+    REFUSED("dropout is -0.25: expected 0 or more, less than 1", forward.dropout = -0.25f);
     REFUSED("d_key.dtype is 3 (bool): expected f32, f16 or bf16", d.d_key_layout.dtype = CLATTN_BOOL);
+    REFUSED("d_output.strides[2] is -64: expected 0 or more", SET(d.d_output_layout, 23040, 1920, -64, 1));
+    REFUSED("d_output.strides[3] is 30: expected 1, rows are contiguous", SET(d.d_output_layout, 23040, 1920, 1, 30));
+    REFUSED("d_query.strides[2] is 63: expected at least 64, so that no two elements share a place",
+            SET(d.d_query_layout, 23040, 1920, 63, 1));
+    REFUSED("d_key.strides[1] is 0: expected at least 1, so that no two elements share a place",
+            SET(d.d_key_layout, 12800, 0, 64, 1));
     REFUSED("d_output.dtype is 3 (bool): expected f32, f16 or bf16", d.d_output_layout.dtype = CLATTN_BOOL);
 }
 
