@@ -218,6 +218,8 @@ static inline void clattn_attention_desc_init(clattn_attention_desc *desc)
  *   ragged=q|kv|qkv        cumulative lengths for queries, keys or both; totals of batch * length, or those after @, in
  *                          that order: ragged=qkv@Q,KV
  *
+ * What the string of a backward pass says besides is in backward.h.
+ *
  * parse takes an initialised `desc`, resets it and sets what the string says, all tensors dense, an additive mask in
  * f32, lengths in int32_t. Fails with INVALID_VALUE, naming the part or field that is wrong and what was expected.
  *

@@ -86,6 +86,23 @@ static inline void clattn_attention_backward_desc_init(clattn_attention_backward
     desc->struct_size = sizeof *desc;
 }
 
+/*
+ * The problem string of attention.h, which may say these too, each once:
+ *
+ *   backward               the gradients of query, key and value
+ *   backward=query,sinks   these alone, of query, key, value, mask, sinks, alibi and relative
+ *   d_lse    accumulate    with backward
+ *
+ * parse takes initialised descriptors, resets them and sets what the string says: all tensors dense, gradients in the
+ * types of what they are gradients of, lse set, desc->attention pointing to `attention`. A string without `backward`
+ * asks for no gradient. format writes as clattn_attention_desc_format does; types of gradients have no place in it.
+ */
+CLATTN_API clattn_status clattn_attention_backward_desc_parse(const char *problem, clattn_attention_desc *attention,
+                                                              clattn_attention_backward_desc *desc,
+                                                              clattn_error *error);
+CLATTN_API size_t clattn_attention_backward_desc_format(const clattn_attention_backward_desc *desc, char *text,
+                                                        size_t size);
+
 /* The registry names of the variants, `index` from 0; NULL past the last. */
 CLATTN_API const char *clattn_attention_backward_variant(size_t index);
 

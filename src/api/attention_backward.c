@@ -12,6 +12,16 @@ const char *clattn_attention_backward_variant(size_t index)
     return index < cla_attention_backward_registry.count ? cla_attention_backward_registry.variants[index]->name : NULL;
 }
 
+size_t clattn_attention_backward_desc_format(const clattn_attention_backward_desc *desc, char *text, size_t size)
+{
+    struct cla_problem problem;
+    if (cla_problem_from_attention_backward(desc, &problem, NULL) == CLATTN_SUCCESS)
+        return cla_problem_string(&problem, text, size);
+    if (size > 0)
+        text[0] = 0;
+    return 0;
+}
+
 clattn_status clattn_attention_backward_plan_create(clattn_context *context, const clattn_attention_backward_desc *desc,
                                                     clattn_plan **plan, clattn_error *error)
 {

@@ -32,7 +32,7 @@ const struct cla_operation cla_append_operation = {
     .num_typed = 4,
     .q_len = "length",
     .kv_len = "capacity",
-    .format = cla_format_attention,
+    .format = cla_format_stage,
     .check_lengths = check_lengths,
 };
 

@@ -63,8 +63,9 @@ clattn_status cla_problem_from_scores(const clattn_attention_desc *desc, struct 
 clattn_status cla_set_pages(struct cla_problem *problem, int64_t page_size, int64_t num_blocks,
                             int64_t block_table_stride, int64_t length, clattn_error *error);
 
-/* The problem string: all of attention's and of the operations that work on the same sizes. */
+/* The problem string: all of attention's, and with a name before it that of operations that work on the same sizes. */
 void cla_format_attention(const struct cla_problem *problem, struct cla_line *line);
+void cla_format_stage(const struct cla_problem *problem, struct cla_line *line);
 
 /* 1 / sqrt(head_dim), the scale that 0 stands for. */
 float cla_default_scale(int64_t head_dim);

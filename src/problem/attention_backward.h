@@ -19,6 +19,15 @@ enum cla_attention_backward_operand {
     CLA_NUM_ATTENTION_BACKWARD_OPERANDS
 };
 
+/* The gradients as problem strings name them; `backward` alone asks for the first three. */
+enum { CLA_NUM_USUAL_GRADIENTS = 3, CLA_NUM_GRADIENTS = 7 };
+struct cla_gradient {
+    const char *name;
+    int operand;
+    size_t wanted; /* byte of the int in the descriptor that says so */
+};
+extern const struct cla_gradient cla_gradients[CLA_NUM_GRADIENTS];
+
 extern const struct cla_operation cla_attention_backward_operation;
 
 /* Of the gradients those that are wanted are present, and sinks only where theirs is. */

@@ -4,6 +4,7 @@
 #include "problem/check.h"
 #include "util/error.h"
 #include "util/struct_size.h"
+#include <stddef.h>
 
 static const struct cla_operand operands[] = {
     CLA_ATTENTION_OPERANDS,
@@ -19,13 +20,33 @@ static const struct cla_operand operands[] = {
 };
 _Static_assert(CLA_NUM_ATTENTION_BACKWARD_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 
+const struct cla_gradient cla_gradients[CLA_NUM_GRADIENTS] = {
+    {"query", CLA_D_QUERY, offsetof(clattn_attention_backward_desc, d_query)},
+    {"key", CLA_D_KEY, offsetof(clattn_attention_backward_desc, d_key)},
+    {"value", CLA_D_VALUE, offsetof(clattn_attention_backward_desc, d_value)},
+    {"mask", CLA_D_MASK, offsetof(clattn_attention_backward_desc, d_mask)},
+    {"sinks", CLA_D_SINKS, offsetof(clattn_attention_backward_desc, d_sinks)},
+    {"alibi", CLA_D_ALIBI_SLOPES, offsetof(clattn_attention_backward_desc, d_alibi_slopes)},
+    {"relative", CLA_D_RELATIVE_BIAS, offsetof(clattn_attention_backward_desc, d_relative_bias)},
+};
+
+/* Which gradients, where they are not those of query, key and value. */
 static void format(const struct cla_problem *problem, struct cla_line *line)
 {
+    bool usual = true;
+    char separator = '=';
     cla_format_attention(problem, line);
-    for (int o = CLA_D_LSE; o < CLA_NUM_ATTENTION_BACKWARD_OPERANDS; o++) {
-        if (problem->tensor[o].present)
-            cla_line_add(line, ":%s", operands[o].name);
+    cla_line_add(line, ":backward");
+    for (int g = 0; g < CLA_NUM_GRADIENTS; g++)
+        usual = usual && problem->tensor[cla_gradients[g].operand].present == (g < CLA_NUM_USUAL_GRADIENTS);
+    for (int g = 0; g < CLA_NUM_GRADIENTS && !usual; g++) {
+        if (!problem->tensor[cla_gradients[g].operand].present)
+            continue;
+        cla_line_add(line, "%c%s", separator, cla_gradients[g].name);
+        separator = ',';
     }
+    if (problem->tensor[CLA_D_LSE].present)
+        cla_line_add(line, ":d_lse");
     if (problem->accumulate)
         cla_line_add(line, ":accumulate");
 }

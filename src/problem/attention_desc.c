@@ -39,7 +39,7 @@ const struct cla_operation cla_scores_operation = {
     .num_typed = 2,
     .q_len = "q_len",
     .kv_len = "kv_len",
-    .format = cla_format_attention,
+    .format = cla_format_stage,
     .check_lengths = check_lengths,
 };
 

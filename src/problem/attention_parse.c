@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The problem string of attention.h as it is read: sizes, types, then parts that each set one thing. */
-#include "problem/attention.h"
+#include "problem/attention_backward.h"
 #include "util/error.h"
 #include "util/number.h"
 #include "util/struct_size.h"
@@ -344,55 +344,153 @@ static const char *set_scores(clattn_attention_desc *desc, struct span rest)
     return "scores=raw, scores=softcap, scores=masked or scores=weights";
 }
 
-static clattn_status parse_part(struct span part, unsigned *seen, clattn_attention_desc *desc, clattn_error *error)
+/* ---- the parts of a backward pass ---- */
+
+/* Sets what a comma-separated list names; false where a name is unknown or there twice. */
+static bool want(clattn_attention_backward_desc *desc, struct span names)
+{
+    while (names.text != NULL) {
+        struct span name = cut(&names, ',');
+        int g = 0;
+        while (g < CLA_NUM_GRADIENTS && !equals(name, cla_gradients[g].name))
+            g++;
+        int *wanted = g < CLA_NUM_GRADIENTS ? (int *)((char *)desc + cla_gradients[g].wanted) : NULL;
+        if (wanted == NULL || *wanted)
+            return false;
+        *wanted = 1;
+    }
+    return true;
+}
+
+static const char *set_backward(clattn_attention_backward_desc *desc, struct span rest)
+{
+    static const char usual[] = "query,key,value";
+    struct span names = rest.length == 0 ? (struct span){usual, strlen(usual)} : value_of(rest);
+    bool good = names.text != NULL && want(desc, names);
+    return good ? NULL : "backward, or backward= with some of query,key,value,mask,sinks,alibi,relative, once each";
+}
+
+static const char *set_d_lse(clattn_attention_backward_desc *desc, struct span rest)
+{
+    desc->d_lse = 1;
+    return rest.length == 0 ? NULL : "d_lse, without a value";
+}
+
+static const char *set_accumulate(clattn_attention_backward_desc *desc, struct span rest)
+{
+    desc->accumulate = 1;
+    return rest.length == 0 ? NULL : "accumulate, without a value";
+}
+
+/* What a string is read into; without a backward pass, its parts are unknown. */
+struct parsed {
+    clattn_attention_desc forward;
+    clattn_attention_backward_desc backward;
+    bool takes_backward;
+};
+
+#define KNOWN                                                                                                          \
+    "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "           \
+    "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "             \
+    "dropout=P, lse"
+
+static clattn_status parse_part(struct span part, unsigned *seen, struct parsed *parsed, clattn_error *error)
 {
     static const struct {
         const char *name;
         const char *(*set)(clattn_attention_desc *desc, struct span rest);
+        const char *(*set_backward)(clattn_attention_backward_desc *desc, struct span rest);
     } kinds[] = {
-        {"causal", set_causal},   {"window", set_window},   {"softcap", set_softcap},   {"scale", set_scale},
-        {"mask", set_mask},       {"lengths", set_lengths}, {"lse", set_lse},           {"scores", set_scores},
-        {"sinks", set_sinks},     {"alibi", set_alibi},     {"relative", set_relative}, {"circular", set_circular},
-        {"paged", set_paged},     {"ragged", set_ragged},   {"mask_pad", set_mask_pad}, {"shift", set_shift},
-        {"dropout", set_dropout},
+        {"causal", set_causal, NULL},     {"window", set_window, NULL},
+        {"softcap", set_softcap, NULL},   {"scale", set_scale, NULL},
+        {"mask", set_mask, NULL},         {"lengths", set_lengths, NULL},
+        {"lse", set_lse, NULL},           {"scores", set_scores, NULL},
+        {"sinks", set_sinks, NULL},       {"alibi", set_alibi, NULL},
+        {"relative", set_relative, NULL}, {"circular", set_circular, NULL},
+        {"paged", set_paged, NULL},       {"ragged", set_ragged, NULL},
+        {"mask_pad", set_mask_pad, NULL}, {"shift", set_shift, NULL},
+        {"dropout", set_dropout, NULL},   {"backward", NULL, set_backward},
+        {"d_lse", NULL, set_d_lse},       {"accumulate", NULL, set_accumulate},
     };
     size_t name_length = 0;
     while (name_length < part.length && part.text[name_length] != '=' && part.text[name_length] != '@')
         name_length++;
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (!equals((struct span){part.text, name_length}, kinds[i].name))
+        if (!equals((struct span){part.text, name_length}, kinds[i].name) ||
+            (kinds[i].set == NULL && !parsed->takes_backward))
             continue;
         if ((*seen & 1u << i) != 0)
             return refuse(error, part, "each part once");
         *seen |= 1u << i;
-        const char *expected = kinds[i].set(desc, (struct span){part.text + name_length, part.length - name_length});
+        const struct span rest = {part.text + name_length, part.length - name_length};
+        const char *expected = kinds[i].set != NULL ? kinds[i].set(&parsed->forward, rest)
+                                                    : kinds[i].set_backward(&parsed->backward, rest);
         return expected == NULL ? CLATTN_SUCCESS : refuse(error, part, expected);
     }
-    return refuse(
-        error, part,
-        "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "
-        "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "
-        "dropout=P, lse or scores=STAGE");
+    return refuse(error, part,
+                  parsed->takes_backward ? KNOWN ", scores=STAGE, backward[=GRADIENTS], d_lse or accumulate"
+                                         : KNOWN " or scores=STAGE");
+}
+
+static clattn_status parse(const char *problem, struct parsed *parsed, clattn_error *error)
+{
+    struct cla_problem normalised;
+    unsigned seen = 0;
+    CLA_CHECK(problem != NULL, error, "problem is NULL");
+    clattn_attention_desc_init(&parsed->forward);
+    clattn_attention_backward_desc_init(&parsed->backward);
+    struct span rest = {problem, strlen(problem)};
+    struct span head = cut(&rest, ':');
+    CLA_TRY(parse_sizes(head, &parsed->forward, error));
+    if (rest.text == NULL)
+        return refuse(error, head, "a colon and a type after it, such as :f32");
+    CLA_TRY(parse_types(cut(&rest, ':'), &parsed->forward, error));
+    while (rest.text != NULL)
+        CLA_TRY(parse_part(cut(&rest, ':'), &seen, parsed, error));
+    return cla_problem_from_attention(&parsed->forward, &normalised, error); /* such as heads that do not divide */
 }
 
 clattn_status clattn_attention_desc_parse(const char *problem, clattn_attention_desc *desc, clattn_error *error)
 {
-    clattn_attention_desc parsed;
-    struct cla_problem normalised;
-    unsigned seen = 0;
+    struct parsed parsed = {.takes_backward = false};
+    CLA_TRY(cla_struct_check(desc, sizeof parsed.forward, "clattn_attention_desc", error));
+    CLA_TRY(parse(problem, &parsed, error));
+    cla_struct_write(desc, &parsed.forward, sizeof parsed.forward);
+    return CLATTN_SUCCESS;
+}
 
-    CLA_CHECK(problem != NULL, error, "problem is NULL");
-    CLA_TRY(cla_struct_check(desc, sizeof parsed, "clattn_attention_desc", error));
-    clattn_attention_desc_init(&parsed);
-    struct span rest = {problem, strlen(problem)};
-    struct span head = cut(&rest, ':');
-    CLA_TRY(parse_sizes(head, &parsed, error));
-    if (rest.text == NULL)
-        return refuse(error, head, "a colon and a type after it, such as :f32");
-    CLA_TRY(parse_types(cut(&rest, ':'), &parsed, error));
-    while (rest.text != NULL)
-        CLA_TRY(parse_part(cut(&rest, ':'), &seen, &parsed, error));
-    CLA_TRY(cla_problem_from_attention(&parsed, &normalised, error)); /* such as heads that do not divide */
-    cla_struct_write(desc, &parsed, sizeof parsed);
+/* Gradients have the types of what they are gradients of. */
+static void set_types(struct parsed *parsed)
+{
+    parsed->backward.d_output_layout.dtype = parsed->forward.output.dtype;
+    parsed->backward.d_query_layout.dtype = parsed->forward.query.dtype;
+    parsed->backward.d_key_layout.dtype = parsed->forward.key.dtype;
+    parsed->backward.d_value_layout.dtype = parsed->forward.value.dtype;
+}
+
+clattn_status clattn_attention_backward_desc_parse(const char *problem, clattn_attention_desc *attention,
+                                                   clattn_attention_backward_desc *desc, clattn_error *error)
+{
+    struct parsed parsed = {.takes_backward = true};
+    struct cla_problem normalised;
+    bool wanted = false;
+    CLA_TRY(cla_struct_check(attention, sizeof parsed.forward, "clattn_attention_desc", error));
+    CLA_TRY(cla_struct_check(desc, sizeof parsed.backward, "clattn_attention_backward_desc", error));
+    CLA_TRY(parse(problem, &parsed, error));
+    for (int g = 0; g < CLA_NUM_GRADIENTS; g++)
+        wanted = wanted || *(const int *)((const char *)&parsed.backward + cla_gradients[g].wanted);
+    if (!wanted && (parsed.backward.d_lse || parsed.backward.accumulate))
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "problem string: %s is there without backward: expected both or neither",
+                        parsed.backward.d_lse ? "d_lse" : "accumulate");
+    set_types(&parsed);
+    if (wanted) {
+        parsed.forward.lse = 1;
+        parsed.backward.attention = &parsed.forward;
+        CLA_TRY(cla_problem_from_attention_backward(&parsed.backward, &normalised, error));
+    }
+    parsed.backward.attention = attention;
+    cla_struct_write(attention, &parsed.forward, sizeof parsed.forward);
+    cla_struct_write(desc, &parsed.backward, sizeof parsed.backward);
     return CLATTN_SUCCESS;
 }

@@ -114,8 +114,6 @@ void cla_format_attention(const struct cla_problem *problem, struct cla_line *li
     const struct cla_semantics *semantics = &problem->semantics;
     char number[CLA_FLOAT_TEXT];
 
-    if (problem->operation != &cla_attention_operation)
-        cla_line_add(line, "%s ", problem->operation->name);
     cla_format_sizes(problem, line);
     cla_format_types(problem, line);
     add_band(problem, line);
@@ -132,7 +130,13 @@ void cla_format_attention(const struct cla_problem *problem, struct cla_line *li
         cla_line_add(line, ":sinks");
     if (semantics->dropout != 0.0f)
         cla_line_add(line, ":dropout=%s", cla_format_float(number, semantics->dropout));
-    if (problem->tensor[CLA_LSE].present)
+    if (problem->tensor[CLA_LSE].written) /* read by the backward pass, always */
         cla_line_add(line, ":lse");
     cla_line_add(line, "%s", stages[semantics->scores_stage]);
+}
+
+void cla_format_stage(const struct cla_problem *problem, struct cla_line *line)
+{
+    cla_line_add(line, "%s ", problem->operation->name);
+    cla_format_attention(problem, line);
 }

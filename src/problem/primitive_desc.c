@@ -19,7 +19,7 @@ const struct cla_operation cla_softmax_operation = {
     .q_len = "q_len",
     .kv_len = "kv_len",
     .in_place = {.output = CLA_WEIGHTS, .input = CLA_SCORES},
-    .format = cla_format_attention,
+    .format = cla_format_stage,
 };
 
 const struct cla_operation cla_weighted_sum_operation = {
@@ -29,7 +29,7 @@ const struct cla_operation cla_weighted_sum_operation = {
     .num_typed = 2,
     .q_len = "q_len",
     .kv_len = "kv_len",
-    .format = cla_format_attention,
+    .format = cla_format_stage,
 };
 
 const struct cla_operation cla_merge_operation = {
@@ -39,7 +39,7 @@ const struct cla_operation cla_merge_operation = {
     .num_typed = 2,
     .q_len = "q_len",
     .kv_len = "parts",
-    .format = cla_format_attention,
+    .format = cla_format_stage,
 };
 
 /* The sizes that both have, already in `problem`; their heads are called `heads`. */

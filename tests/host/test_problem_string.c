@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "problem/append.h"
-#include "problem/attention.h"
+#include "problem/attention_backward.h"
 #include "problem/linear.h"
 #include "problem/position.h"
 #include "problem/primitive.h"
@@ -506,6 +506,111 @@ static void other_operations_have_strings(void **state)
     assert_problem_string(&problem, "scores b1h8g2q64k64d32:f16-bf16:scores=raw");
 }
 
+/* ---- the backward pass ---- */
+
+static clattn_attention_backward_desc backward(const char *text, clattn_attention_desc *forward)
+{
+    clattn_attention_backward_desc desc;
+    clattn_error error = {0};
+    memset(&desc, 0x55, sizeof desc);
+    memset(forward, 0x55, sizeof *forward);
+    desc.struct_size = sizeof desc;
+    forward->struct_size = sizeof *forward;
+    if (clattn_attention_backward_desc_parse(text, forward, &desc, &error) != CLATTN_SUCCESS)
+        fail_msg("%s refused: %s", text, error.message);
+    assert_ptr_equal(desc.attention, forward);
+    return desc;
+}
+
+static void backward_is_read(void **state)
+{
+    (void)state;
+    clattn_attention_desc forward;
+    clattn_attention_backward_desc d = backward("b1h4q2k3d4:f32-f16-bf16-f32:causal:backward", &forward);
+    assert_true(forward.lse == 1 && forward.causal == 1 && forward.key.dtype == CLATTN_F16);
+    assert_true(d.d_query && d.d_key && d.d_value);
+    assert_false(d.d_mask || d.d_sinks || d.d_alibi_slopes || d.d_relative_bias || d.d_lse || d.accumulate);
+    assert_int_equal(d.d_output_layout.dtype, CLATTN_F32);
+    assert_int_equal(d.d_query_layout.dtype, CLATTN_F32);
+    assert_int_equal(d.d_key_layout.dtype, CLATTN_F16);
+    assert_int_equal(d.d_value_layout.dtype, CLATTN_BF16);
+
+    d = backward("b1h4q2k3d4:f32:accumulate:backward=sinks,mask:mask=add:sinks:d_lse", &forward);
+    assert_true(d.d_mask && d.d_sinks && d.d_lse && d.accumulate);
+    assert_false(d.d_query || d.d_key || d.d_value || d.d_alibi_slopes || d.d_relative_bias);
+    d = backward("b1h4q2k3d4:f32:backward=relative,alibi:alibi@0:relative=2@0", &forward);
+    assert_true(d.d_alibi_slopes && d.d_relative_bias && !d.d_query);
+
+    d = backward("b1h4q2k3d4:f32:causal", &forward); /* the forward alone */
+    assert_false(d.d_query || d.d_key || d.d_value || forward.lse);
+}
+
+static void backward_is_written(void **state)
+{
+    (void)state;
+    static const char *const texts[][2] = {
+        {"b1h4q2k3d4:f32:backward", "b1h4q2k3d4:f32:backward"},
+        {"b1h4q2k3d4:f16:dropout=0.1:backward:lse:causal", "b1h4q2k3d4:f16:causal:dropout=0.1:backward"},
+        {"b1h4q2k3d4:f32:backward=value,key,query", "b1h4q2k3d4:f32:backward"},
+        {"b1h4q2k3d4:f32:backward=value", "b1h4q2k3d4:f32:backward=value"},
+        {"b1h4q2k3d4:f32:sinks:backward:accumulate:d_lse", "b1h4q2k3d4:f32:backward:d_lse:accumulate"},
+        {"b1h4q2k3d4:f32:sinks:mask=add:alibi@0:relative=2@0:backward=query,key,value,mask,sinks,alibi,relative",
+         "b1h4q2k3d4:f32:alibi@0:relative=2@0:mask=add:sinks:backward=query,key,value,mask,sinks,alibi,relative"},
+        {"b1h4q2k3d4:f32:backward=key:scores=raw", "b1h4q2k3d4:f32:backward=key"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        clattn_attention_desc forward;
+        const clattn_attention_backward_desc desc = backward(texts[i][0], &forward);
+        char text[200];
+        assert_int_equal(clattn_attention_backward_desc_format(&desc, text, sizeof text), strlen(texts[i][1]));
+        assert_string_equal(text, texts[i][1]);
+    }
+    clattn_attention_desc forward;
+    const clattn_attention_backward_desc nothing = backward("b1h4q2k3d4:f32", &forward);
+    char text[4] = "x";
+    assert_int_equal(clattn_attention_backward_desc_format(&nothing, text, sizeof text), 0);
+    assert_string_equal(text, "");
+}
+
+static void backward_is_refused(void **state)
+{
+    (void)state;
+#define KNOWN_BACKWARD                                                                                                 \
+    "causal[@ALIGN], window=L,R@ALIGN, shift=N, alibi[=batch]@ALIGN, relative=R@ALIGN, softcap=X, scale=X, "           \
+    "mask=bool|add[@BxHxQxK], mask_pad, lengths, circular, paged=N[xM], ragged=q|kv|qkv[@TOTALS], sinks, "             \
+    "dropout=P, lse, scores=STAGE, backward[=GRADIENTS], d_lse or accumulate"
+#define GRADIENTS "backward, or backward= with some of query,key,value,mask,sinks,alibi,relative, once each"
+    static const char *const cases[][2] = {
+        {P "foo", AT("foo", KNOWN_BACKWARD)},
+        {P "backward=", AT("backward=", GRADIENTS)},
+        {P "backward@0", AT("backward@0", GRADIENTS)},
+        {P "backward=query,", AT("backward=query,", GRADIENTS)},
+        {P "backward=query,query", AT("backward=query,query", GRADIENTS)},
+        {P "backward=output", AT("backward=output", GRADIENTS)},
+        {P "backward:backward=key", AT("backward=key", "each part once")},
+        {P "backward:d_lse=1", AT("d_lse=1", "d_lse, without a value")},
+        {P "backward:accumulate=1", AT("accumulate=1", "accumulate, without a value")},
+        {P "d_lse", "problem string: d_lse is there without backward: expected both or neither"},
+        {P "accumulate", "problem string: accumulate is there without backward: expected both or neither"},
+        {P "backward=sinks", "d_sinks is 1 and attention.sinks is 0: expected 0, there are no sinks"},
+        {P "backward:paged=2", "attention.kv_storage is 2 (paged): expected 0 (linear), caches are not trained on"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        clattn_attention_desc forward, before;
+        clattn_attention_backward_desc desc;
+        clattn_error error = {0};
+        clattn_attention_desc_init(&forward);
+        clattn_attention_backward_desc_init(&desc);
+        before = forward;
+        assert_int_equal(clattn_attention_backward_desc_parse(cases[i][0], &forward, &desc, &error),
+                         CLATTN_ERROR_INVALID_VALUE);
+        assert_string_equal(error.message, cases[i][1]);
+        assert_memory_equal(&forward, &before, sizeof forward);
+        assert_null(desc.attention);
+    }
+    assert_refused(P "backward", AT("backward", KNOWN)); /* not the forward's */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +626,9 @@ int main(void)
         cmocka_unit_test(long_strings_are_refused_in_short),
         cmocka_unit_test(misuse_is_refused),
         cmocka_unit_test(other_operations_have_strings),
+        cmocka_unit_test(backward_is_read),
+        cmocka_unit_test(backward_is_written),
+        cmocka_unit_test(backward_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
