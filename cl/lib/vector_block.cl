@@ -10,7 +10,7 @@
  *   CLA_BLOCK     sums a row in a block
  *
  * Float keys and values at an even stride are used where they lie, in KEY_SPACE and VALUE_SPACE; others (COPY_KEYS,
- * COPY_VALUES) from a copy of a tile in private memory.
+ * COPY_VALUES) from a copy of a tile in private memory, as all are in the backward pass (gradient.cl).
  */
 #if !defined(CLA_VECTORS) || !defined(CLA_BLOCK)
 #error "vector_block.cl: a parameter is not defined"
@@ -21,8 +21,13 @@
 /* Elements of an array that is turned by whole vectors. */
 #define WHOLE_VECTORS(n) (((n) + CLA_LANES - 1) / CLA_LANES * CLA_LANES)
 
+#ifdef CLA_D_OUTPUT_TYPE
+#define COPY_KEYS   1
+#define COPY_VALUES 1
+#else
 #define COPY_KEYS   (CLA_KEY_TYPE != 0 || CLA_STORAGE == 2)
 #define COPY_VALUES (CLA_VALUE_TYPE != 0 || CLA_STORAGE == 2)
+#endif
 #if COPY_KEYS
 #define KEY_SPACE __private
 #else

@@ -327,8 +327,15 @@ INLINED static void vec_philox(uvec_t *words, const wide_t *low, const wide_t *h
     words[3] = low_words(c3[0], c3[1]);
 }
 
+/* The backward pass needs the weights that dropout takes out: it finds them negative. */
+#ifdef CLA_D_OUTPUT_TYPE
+#define DROPPED(weight) (-(weight))
+#else
+#define DROPPED(weight) ((vec_t)(0.0f))
+#endif
+
 /*
- * Sets to 0 those of weights[count][CLA_VECTORS], of keys from j0 on, that dropout takes out. Four keys at a time: lanes whose
+ * Takes out those of weights[count][CLA_VECTORS], of keys from j0 on, that dropout does. Four keys at a time: lanes whose
  * numbers do not begin at a multiple of four there take their words from two calls that follow each other.
  */
 APART static void drop_weights(vec_t *weights, const struct rows *rows, int j0, int count, uint4 key, uint threshold)
@@ -377,7 +384,7 @@ APART static void drop_weights(vec_t *weights, const struct rows *rows, int j0, 
                 for (int n = 0; n < 4; n++) {
                     vec_t *weight = weights + (k + n) * CLA_VECTORS + v;
                     if (k + n < count)
-                        *weight = words[n] >= threshold ? *weight : (vec_t)(0.0f);
+                        *weight = words[n] >= threshold ? *weight : DROPPED(*weight);
                 }
             }
         }

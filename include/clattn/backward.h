@@ -43,13 +43,15 @@ extern "C" {
  *   - A query that sees no key has a d_query of exactly 0 and adds nothing to the others, whatever query and d_output
  *     hold there, NaN too. A key that no query of its batch and key/value head sees has a d_key and d_value of
  *     exactly 0, and it and its value may hold anything.
- *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head.
+ *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head, and with the variant `vector`
+ *     that of sums of d_query in f32, once where the keys are many, or once for each work-group that shares a head's
+ *     keys where heads are few. It never grows with both lengths. clattn_plan_workspace_size tells it.
  *   - Accuracy: an element of a gradient is a sum of n terms, whose absolute values add up to M, a term's being the
  *     product of those of its factors, with w (|d_output| . |value| + |d_output| . |output| + |d_lse|) in place of dx.
  *     With A as in attention.h, the largest of the problem, |error| <= (eps + 4 eps32 (2 + A + sqrt(n) / 16)) M on
  *     random inputs, eps being 2^-23 for a gradient in f32, 2^-10 in f16 and 2^-7 in bf16, plus what the rounding of
  *     the forward's stored output does to delta: eps_out w |d_output| . |output| in place of dx.
- *     Elements that are subnormal in their type may be off by its smallest normal number.
+ *     Elements that are subnormal in their type may be off by its smallest normal number, and weights by 2^-126.
  *   - Every element of a gradient is written, but for rows of no packed sequence, and nothing else is.
  *
  * Which gradients are wanted; at least one. The lengths of a run, what is absent in it, strides and alignment are as in

@@ -3,6 +3,7 @@
  * variants are tried, the first row's first. */
 #include "select/rank.h"
 #include "problem/attention.h"
+#include "problem/attention_backward.h"
 #include "problem/linear.h"
 #include "problem/linear_backward.h"
 #include <stdbool.h>
@@ -22,6 +23,9 @@ static const struct {
     {&cla_attention_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"flash", "unfused"}},
     {&cla_attention_operation, CLATTN_DEVICE_CLASS_MOBILE, 16, {"split_kv"}},
     {&cla_attention_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"flash", "unfused"}},
+    {&cla_attention_backward_operation, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
+    {&cla_attention_backward_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
+    {&cla_attention_backward_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},
     {&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, 0, {"vector", "tiled"}},
     {&cla_linear_operation, CLATTN_DEVICE_CLASS_GPU, 0, {"tiled"}},
     {&cla_linear_operation, CLATTN_DEVICE_CLASS_MOBILE, 0, {"tiled"}},

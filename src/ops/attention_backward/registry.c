@@ -5,10 +5,10 @@
 #include "util/error.h"
 #include "util/size.h"
 
-#define USES_DELTA (CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES)
 #define USES_SINKS CLA_USES_PLACES
 
 static const struct cla_variant *const variants[] = {
+    &cla_attention_backward_vector,
     &cla_attention_backward_tiled,
 };
 
@@ -63,11 +63,9 @@ void cla_backward_inputs(struct cla_step *step, const struct cla_problem *proble
     add_delta(step, problem);
 }
 
-clattn_status cla_backward_add_delta(clattn_plan *plan, clattn_error *error)
+clattn_status cla_backward_take_delta(clattn_plan *plan, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct cla_tile *tile = NULL;
-    struct cla_step *step = NULL;
     int64_t rows = 0;
     for (int o = CLA_D_MASK; o < CLA_NUM_ATTENTION_BACKWARD_OPERANDS; o++) {
         if (o != CLA_D_SINKS && problem->tensor[o].present)
@@ -76,19 +74,17 @@ clattn_status cla_backward_add_delta(clattn_plan *plan, clattn_error *error)
     if (!cla_mul(problem->batch * problem->q_heads, problem->q_len, &rows) || rows > INT64_MAX / 4)
         return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY, "delta has more than 2^61 numbers");
     plan->workspace_size = (size_t)(4 * rows);
-    CLA_TRY(
-        cla_backward_tiled_step(plan, "backward_delta.cl", "backward_delta", USES_DELTA, NULL, &step, &tile, error));
+    return CLATTN_SUCCESS;
+}
+
+void cla_backward_delta_args(struct cla_step *step, const struct cla_problem *problem)
+{
     cla_step_operand(step, problem, CLA_OUTPUT);
     cla_step_operand(step, problem, CLA_D_OUTPUT);
     cla_step_operand(step, problem, CLA_D_LSE);
     add_delta(step, problem);
     cla_step_int(step, problem->tensor[CLA_D_LSE].present);
     cla_step_int(step, problem->q_heads);
-    cla_step_int(step, problem->value_dim);
-    cla_step_semantics(step, problem, USES_DELTA);
-    step->tile_rows = (int64_t)tile->width * tile->height;
-    step->column_groups = 1;
-    return CLATTN_SUCCESS;
 }
 
 clattn_status cla_backward_add_sinks(clattn_plan *plan, clattn_error *error)

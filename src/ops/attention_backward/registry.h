@@ -8,6 +8,7 @@
 #include "problem/attention_backward.h"
 
 extern const struct cla_variant cla_attention_backward_tiled;
+extern const struct cla_variant cla_attention_backward_vector;
 
 /* What the kernels that make scores and weights again depend on: sinks are in the lse. */
 #define CLA_BACKWARD_USES (CLA_USES_ALL & ~CLA_USES_SINKS)
@@ -23,8 +24,11 @@ clattn_status cla_backward_tiled_step(clattn_plan *plan, const char *file, const
                                       struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
                                       clattn_error *error);
 
-/* The step that fills delta, at the start of the workspace, which from then on has room for it. The first of a plan. */
-clattn_status cla_backward_add_delta(clattn_plan *plan, clattn_error *error);
+/* The start of the workspace becomes delta's: what a plan begins with. */
+clattn_status cla_backward_take_delta(clattn_plan *plan, clattn_error *error);
+
+/* Appends the arguments of a kernel that fills delta. */
+void cla_backward_delta_args(struct cla_step *step, const struct cla_problem *problem);
 
 /* The step that makes d_sinks of lse and delta, if it is wanted. */
 clattn_status cla_backward_add_sinks(clattn_plan *plan, clattn_error *error);

@@ -7,6 +7,24 @@
 #include "util/error.h"
 #include "util/size.h"
 
+#define USES_DELTA (CLA_USES_VALUE_OUTPUT | CLA_USES_PLACES)
+
+static clattn_status add_delta_step(clattn_plan *plan, clattn_error *error)
+{
+    const struct cla_problem *problem = &plan->problem;
+    const struct cla_tile *tile = NULL;
+    struct cla_step *step = NULL;
+    CLA_TRY(cla_backward_take_delta(plan, error));
+    CLA_TRY(
+        cla_backward_tiled_step(plan, "backward_delta.cl", "backward_delta", USES_DELTA, NULL, &step, &tile, error));
+    cla_backward_delta_args(step, problem);
+    cla_step_int(step, problem->value_dim);
+    cla_step_semantics(step, problem, USES_DELTA);
+    step->tile_rows = (int64_t)tile->width * tile->height;
+    step->column_groups = 1;
+    return CLATTN_SUCCESS;
+}
+
 static clattn_status add_query_step(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
@@ -54,7 +72,7 @@ static clattn_status add_key_step(clattn_plan *plan, struct cla_text *name, clat
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
 {
     const struct cla_tensor *tensor = plan->problem.tensor;
-    CLA_TRY(cla_backward_add_delta(plan, error));
+    CLA_TRY(add_delta_step(plan, error));
     if (tensor[CLA_D_QUERY].present)
         CLA_TRY(add_query_step(plan, name, error));
     if (tensor[CLA_D_KEY].present || tensor[CLA_D_VALUE].present)
