@@ -33,11 +33,9 @@ CLA_DEFINE_STORE(d_key, CLA_D_KEY_TYPE)
 CLA_DEFINE_STORE(d_value, CLA_D_VALUE_TYPE)
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
-backward_key(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
-             __global const value_t *value, long4 value_view, __global const d_output_t *d_output, long4 d_output_view,
-             __global const float *lse, long4 lse_view, __global const float *delta, long4 delta_view,
-             __global d_key_t *d_key, long4 d_key_view, __global d_value_t *d_value, long4 d_value_view, int kv_heads,
-             int heads_per_kv, int head_dim, int value_dim, int head_columns, int value_columns, CLA_SEMANTICS_PARAMS)
+backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __global d_value_t *d_value,
+             long4 d_value_view, int kv_heads, int heads_per_kv, int head_dim, int value_dim, int head_columns,
+             int value_columns, CLA_SEMANTICS_PARAMS)
 {
     __local float4 weights[CLA_TILE_KV * CLA_HEIGHT]; /* and then ds */
     __local float4 scratch[CLA_CHUNK * (CLA_WIDTH + CLA_HEIGHT)];
@@ -127,13 +125,13 @@ backward_key(__global const query_t *query, long4 query_view, __global const key
         }
         const float4 row_lse = of_rows(lse, query_row(lse_view, &batch, h, i), lse_view.w, i, end);
         const float4 row_delta = of_rows(delta, view_row(delta_view, batch.index, h, i), delta_view.w, i, end);
-        weigh(&s.c0, &dp.c0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
+        weigh(&s.c0, &dp.c0, 0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
               kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1, CLA_SEMANTICS);
-        weigh(&s.c1, &dp.c1, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
+        weigh(&s.c1, &dp.c1, 0, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
               kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1, CLA_SEMANTICS);
-        weigh(&s.c2, &dp.c2, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
+        weigh(&s.c2, &dp.c2, 0, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
               kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1, CLA_SEMANTICS);
-        weigh(&s.c3, &dp.c3, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
+        weigh(&s.c3, &dp.c3, 0, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
               kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1, CLA_SEMANTICS);
         note_columns(seen, pairs, x, item);
         __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;

@@ -336,6 +336,22 @@ static void ask_for_backward(int dim, clattn_dtype type, const char *semantics)
                 desc.d_value_layout.dtype = type);
 }
 
+/* The gradients of all that can be added to scores, with a mask that has an element for some pairs. */
+static void ask_for_biases(int dim, clattn_dtype type, const char *mask_shape)
+{
+    char problem[160];
+    clattn_attention_desc forward;
+    clattn_attention_desc_init(&forward);
+    snprintf(problem, sizeof problem,
+             "b1h32g8q512k4096d%d:%s:lse:causal:mask=add@%s:alibi@bottom-right:relative=100@bottom-right", dim,
+             clattn_dtype_string(type), mask_shape);
+    if (clattn_attention_desc_parse(problem, &forward, NULL) != CLATTN_SUCCESS)
+        give_up("desc_parse", problem);
+    ASK_FOR(attention_backward, desc.attention = &forward, desc.d_mask = desc.d_alibi_slopes = desc.d_relative_bias = 1,
+            desc.d_output_layout.dtype = desc.d_query_layout.dtype = desc.d_key_layout.dtype =
+                desc.d_value_layout.dtype = type);
+}
+
 static void ask_for_all(void)
 {
     static const struct {
@@ -362,6 +378,8 @@ static void ask_for_all(void)
                               ":causal:dropout=0.1:lse"); /* as training asks */
             for (size_t s = 0; s < sizeof semantics / sizeof *semantics; s++)
                 ask_for_backward(dims[d], types[t], semantics[s]);
+            ask_for_biases(dims[d], types[t], "1x32x512x4096");
+            ask_for_biases(dims[d], types[t], "1x1x1x4096");
             ask_for_others(dims[d], types[t]);
         }
     }

@@ -8,6 +8,7 @@
  *   dx      = p (dp - delta_i)                         ds = dx (1 - (c / softcap)^2)
  *   d_query_i = scale sum over j of ds key_j
  *   d_key_j   = scale sum over i of ds query_i         d_value_j = sum over i of p z d_output_i
+ *   d_bias    = sum of dx                              of whatever is added to scores, over the pairs to which it is
  *
  * z being 1 or what dropout makes of a weight of 1, over the pairs that are seen, and of a key over all query heads of its group.
  * Scores and weights are computed again, tile by tile; each element of a gradient is summed by one work-item, in one order.
@@ -105,10 +106,10 @@ static inline uint kept_of_query(const struct batch *batch, int h, int i, int j,
 
 /*
  * Of the four pairs of query i and key j with what follows them in a block, which are the next keys where `by_key` is 1, else the
- * next queries: from the products of queries and keys, and of d_output and values, their weights after dropout and ds, 0 where
- * they are not `seen`. Of that and of `kept`, by dropout, every fourth bit counts.
+ * next queries: from the products of queries and keys, and of d_output and values, their weights after dropout and ds, or dx
+ * where `biased` is 1, 0 where they are not `seen`. Of that and of `kept`, by dropout, every fourth bit counts.
  */
-INLINED static void weigh(float4 *product, float4 *dp, float4 lse, float4 delta, uint seen, uint kept,
+INLINED static void weigh(float4 *product, float4 *dp, int biased, float4 lse, float4 delta, uint seen, uint kept,
                           const struct batch *batch, int h, int i, int j, int by_key, CLA_SEMANTICS_PARAMS)
 {
     const float4 s = scale * *product;
@@ -135,10 +136,95 @@ INLINED static void weigh(float4 *product, float4 *dp, float4 lse, float4 delta,
 #endif
 #if CLA_SOFTCAP
     const float4 e = exp2(-2.0f * LOG2E * fabs(s / softcap)); /* 1 - tanh^2 would cancel */
-    ds *= 4.0f * e / ((1.0f + e) * (1.0f + e));
+    if (!biased)
+        ds *= 4.0f * e / ((1.0f + e) * (1.0f + e));
 #endif
     *product = four_of(seen) ? p : (float4)(0.0f);
     *dp = four_of(seen) ? ds : (float4)(0.0f);
+}
+
+/* What kernels read that make scores and weights again. */
+#define CLA_INPUTS_PARAMS                                                                                              \
+    __global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,                        \
+        __global const value_t *value, long4 value_view, __global const d_output_t *d_output, long4 d_output_view,     \
+        __global const float *lse, long4 lse_view, __global const float *delta, long4 delta_view
+#define CLA_INPUTS                                                                                                     \
+    query, query_view, key, key_view, value, value_view, d_output, d_output_view, lse, lse_view, delta, delta_view
+
+/* Bit 4 r + c: whether dropout keeps the weight of query i + r and key j + c. */
+static inline uint pairs_kept(const struct batch *batch, int h, int i, int j, CLA_SEMANTICS_PARAMS)
+{
+    uint kept = 0;
+#if CLA_DROPOUT
+    for (int r = 0; r < 4; r++)
+        kept |= dropout_keeps((ulong)(view_row(dropout_view, batch->index, h, i + r) + j), dropout_key, dropout_threshold)
+                << 4 * r;
+#endif
+    return kept;
+}
+
+/* block.cl turns queries into rows and keys into columns. The same of the others; a tile of keys may begin before the first. */
+#define turned_key_t        key_t
+#define turned_value_t      value_t
+#define fetch4_turned_key   fetch4_key
+#define fetch4_turned_value fetch4_value
+CLA_DEFINE_STAGE(d_output, CLA_TILE_Q, query_row(view, batch, h, row0 + row))
+CLA_DEFINE_STAGE(turned_key, CLA_TILE_KV, key_row(view, batch, h, max(row0 + row, 0), CLA_PLACES))
+CLA_DEFINE_STAGE(turned_value, CLA_TILE_KV, value_row(view, batch, h, max(row0 + row, 0), CLA_PLACES))
+
+/*
+ * This work-item's block of the tile of queries from i0 and keys from j0: its weights, and ds or dx as weigh() has them. Returns
+ * which of the pairs are seen, bit 4 r + c for row r and column c. With `tiles` 0 instead of 1 nothing is: the tile is not looked at.
+ * `scratch` is CLA_CHUNK * (CLA_WIDTH + CLA_HEIGHT) long, and free behind it. `some` and `all` are those of classify().
+ */
+INLINED static uint weigh_tile(struct block *weights, struct block *ds, int biased, int tiles, __local float4 *scratch,
+                               const struct batch *batch, int h, int g, int i0, int j0, int2 some, int2 all, int head_dim,
+                               int value_dim, int item, CLA_INPUTS_PARAMS, CLA_SEMANTICS_PARAMS)
+{
+    __local float4 *rows = scratch;
+    __local float4 *columns = scratch + CLA_CHUNK * CLA_HEIGHT;
+    const uint2 place = divide((uint)item, CLA_WIDTH);
+    const int x = (int)place.y;
+    const int y = (int)place.x;
+    block_clear(weights);
+    block_clear(ds);
+    for (int d0 = 0; d0 < tiles * head_dim; d0 += CLA_CHUNK) {
+        stage_query(rows, query, query_view, batch, h, i0, batch->q_len, d0, head_dim, item, CLA_PLACES);
+        stage_turned_key(columns, key, key_view, batch, g, j0, some.y, d0, head_dim, item, CLA_PLACES);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        block_product(weights, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    for (int d0 = 0; d0 < tiles * value_dim; d0 += CLA_CHUNK) {
+        stage_d_output(rows, d_output, d_output_view, batch, h, i0, batch->q_len, d0, value_dim, item, CLA_PLACES);
+        stage_turned_value(columns, value, value_view, batch, g, j0, some.y, d0, value_dim, item, CLA_PLACES);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        block_product(ds, rows, columns, min(CLA_CHUNK, value_dim - d0), x, y);
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    if (tiles == 0)
+        return 0;
+
+    const int i = i0 + 4 * y;
+    const int j = j0 + 4 * x;
+    uint pairs = 0xffff;
+    if (i0 + CLA_TILE_Q > batch->q_len || classify(batch, j0, j0 + CLA_TILE_KV, some, all, CLA_PLACES) != CLA_FULL) {
+        pairs = 0;
+        for (int r = 0; r < 4; r++) {
+            const int2 visible = visible_keys(batch, i + r, CLA_SEMANTICS);
+            for (int c = 0; c < 4; c++)
+                pairs |= keep(batch, h, i + r, j + c, visible, CLA_SEMANTICS) ? 1u << (4 * r + c) : 0;
+        }
+    }
+    const uint kept = pairs_kept(batch, h, i, j, CLA_SEMANTICS);
+    /* Read here, behind the barriers: Intel's runtime 2026.2 lost one of them in front, with dropout. */
+    const float4 row_lse = of_rows(lse, query_row(lse_view, batch, h, i), lse_view.w, i, batch->q_len);
+    const float4 row_delta = of_rows(delta, view_row(delta_view, batch->index, h, i), delta_view.w, i, batch->q_len);
+    weigh(&weights->c0, &ds->c0, biased, row_lse, row_delta, pairs, kept, batch, h, i, j, 0, CLA_SEMANTICS);
+    weigh(&weights->c1, &ds->c1, biased, row_lse, row_delta, pairs >> 1, kept >> 1, batch, h, i, j + 1, 0, CLA_SEMANTICS);
+    weigh(&weights->c2, &ds->c2, biased, row_lse, row_delta, pairs >> 2, kept >> 2, batch, h, i, j + 2, 0, CLA_SEMANTICS);
+    weigh(&weights->c3, &ds->c3, biased, row_lse, row_delta, pairs >> 3, kept >> 3, batch, h, i, j + 3, 0, CLA_SEMANTICS);
+    return pairs;
 }
 
 /* Notes in `seen`, bit n of the m-th for column 32 m + n, which columns of the tile are in a pair; all are before the barrier. */

@@ -43,15 +43,21 @@ extern "C" {
  *   - A query that sees no key has a d_query of exactly 0 and adds nothing to the others, whatever query and d_output
  *     hold there, NaN too. A key that no query of its batch and key/value head sees has a d_key and d_value of
  *     exactly 0, and it and its value may hold anything.
- *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head, and with the variant `vector`
- *     that of sums of d_query in f32, once where the keys are many, or once for each work-group that shares a head's
- *     keys where heads are few. It never grows with both lengths. clattn_plan_workspace_size tells it.
+ *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head; with the variant `vector` that
+ *     of sums of d_query in f32, once where the keys are many, or once for each work-group that shares a head's keys
+ *     where heads are few; and that of sums for each head of a batch: 4 bytes a key for a d_mask that has one element
+ *     for all queries, 4 bytes a query for one that has one for all keys, as many for d_alibi_slopes, and for
+ *     d_relative_bias at most 8 bytes a query, 8 a key, and 3 KiB. It never grows with both lengths.
+ *     clattn_plan_workspace_size tells it.
  *   - Accuracy: an element of a gradient is a sum of n terms, whose absolute values add up to M, a term's being the
  *     product of those of its factors, with w (|d_output| . |value| + |d_output| . |output| + |d_lse|) in place of dx.
  *     With A as in attention.h, the largest of the problem, |error| <= (eps + 4 eps32 (2 + A + sqrt(n) / 16)) M on
  *     random inputs, eps being 2^-23 for a gradient in f32, 2^-10 in f16 and 2^-7 in bf16, plus what the rounding of
  *     the forward's stored output does to delta: eps_out w |d_output| . |output| in place of dx.
- *     Elements that are subnormal in their type may be off by its smallest normal number, and weights by 2^-126.
+ *     Elements that are subnormal in their type may be off by its smallest normal number, and weights by 2^-126. Where
+ *     all that a query sees has a bias near the least finite number, A is as large, and lse no longer tells between how
+ *     many keys the weight is shared: what such a row adds is meaningless, unless its d_output and d_lse are 0, when it
+ *     adds 0.
  *   - Every element of a gradient is written, but for rows of no packed sequence, and nothing else is.
  *
  * Which gradients are wanted; at least one. The lengths of a run, what is absent in it, strides and alignment are as in

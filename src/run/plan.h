@@ -49,7 +49,7 @@ struct cla_arg {
     } value;
 };
 
-enum { CLA_MAX_ARGS = 48 };
+enum { CLA_MAX_ARGS = 56 };
 
 /*
  * A launch covers a slice of the problem: `heads` pairs of batch and head from `first_head` on, and of each the query

@@ -22,12 +22,17 @@
 
 #include <cmocka.h>
 
-enum gradient { D_QUERY, D_KEY, D_VALUE, D_SINKS, NUM_GRADIENTS };
+enum gradient { D_QUERY, D_KEY, D_VALUE, D_MASK, D_SINKS, D_ALIBI_SLOPES, D_RELATIVE_BIAS, NUM_GRADIENTS };
 
-static const char *const names[NUM_GRADIENTS] = {"d_query", "d_key", "d_value", "d_sinks"};
+static const char *const names[NUM_GRADIENTS] = {"d_query", "d_key",          "d_value",        "d_mask",
+                                                 "d_sinks", "d_alibi_slopes", "d_relative_bias"};
+
+/* What a gradient is of, where that is a tensor of four extents. */
+static const enum oracle_tensor inputs[] = {ORACLE_QUERY, ORACLE_KEY, ORACLE_VALUE, ORACLE_MASK};
 
 /* What follows from the numbers of a case and of its program. */
 struct choice {
+    bool there[NUM_GRADIENTS]; /* that of which it is the gradient */
     bool wanted[NUM_GRADIENTS];
     clattn_dtype dtype[NUM_GRADIENTS];
     int64_t padding;
@@ -43,6 +48,7 @@ struct backward {
     struct tensor gradient[NUM_GRADIENTS];
     double *expected[NUM_GRADIENTS];
     double *magnitude[NUM_GRADIENTS];
+    double *terms[NUM_GRADIENTS];
     double amplitude;
 };
 
@@ -52,43 +58,66 @@ static struct choice choose(size_t number, size_t program, const clattn_attentio
     struct choice choice = {
         .padding = number % 2 == 0 ? 0 : 3, .accumulate = program % 2 == 1, .d_lse = number % 4 < 2};
     for (int g = 0; g < NUM_GRADIENTS; ++g) {
-        choice.wanted[g] = number % 5 != (size_t)g;
-        choice.dtype[g] = dtypes[g == D_SINKS ? 0 : (program + (size_t)g) % 3];
+        choice.there[g] = true;
+        choice.dtype[g] = dtypes[g > D_VALUE ? 0 : (program + (size_t)g) % 3];
     }
-    choice.wanted[D_SINKS] = choice.wanted[D_SINKS] && desc->sinks;
+    choice.there[D_MASK] = desc->mask_kind == CLATTN_MASK_ADDITIVE;
+    choice.there[D_SINKS] = desc->sinks;
+    choice.there[D_ALIBI_SLOPES] = desc->alibi;
+    choice.there[D_RELATIVE_BIAS] = desc->relative_extent > 0;
+    for (int g = 0; g < NUM_GRADIENTS; ++g)
+        choice.wanted[g] = choice.there[g] && number % (NUM_GRADIENTS + 1) != (size_t)g;
     return choice;
+}
+
+/* The extents of the oracle's gradient, and which of them are summed for that of the library: what is repeated. */
+static void get_shape(const clattn_attention_desc *desc, enum gradient g, int64_t extent[4], bool summed[4])
+{
+    int64_t strides[4] = {1, 1, 1, 1};
+    extent[0] = g == D_ALIBI_SLOPES && desc->alibi_batch > 1 ? desc->batch : 1;
+    extent[1] = desc->q_heads;
+    extent[2] = 1;
+    extent[3] = g == D_RELATIVE_BIAS ? 2 * desc->relative_extent + 1 : 1;
+    if (g <= D_MASK)
+        oracle_tensor_shape(desc, inputs[g], extent, strides);
+    for (int d = 0; d < 4; ++d)
+        summed[d] = g == D_MASK && strides[d] == 0;
 }
 
 static struct tensor make_gradient(const clattn_attention_desc *desc, const struct choice *choice, enum gradient g)
 {
-    int64_t extent[4] = {1, desc->q_heads, 1, 1};
-    int64_t strides[4];
-    if (g != D_SINKS)
-        oracle_tensor_shape(desc, (enum oracle_tensor)g, extent, strides);
-    return tensor_make(choice->dtype[g], extent[0], extent[1], extent[2], extent[3],
-                       g == D_SINKS ? 0 : choice->padding);
+    int64_t extent[4] = {1, 1, 1, 1};
+    bool summed[4] = {false};
+    if (choice->there[g])
+        get_shape(desc, g, extent, summed);
+    for (int d = 0; d < 4; ++d)
+        extent[d] = summed[d] ? 1 : extent[d];
+    return tensor_make(choice->dtype[g], extent[0], extent[1], extent[2], extent[3], g <= D_MASK ? choice->padding : 0);
 }
 
-/* NaN where a query sees nothing, and in the rows of packed tensors that no sequence has. */
-static void fill_d_output(struct backward *backward, const struct oracle_operands *operands)
+/*
+ * NaN in rows of d_output of queries that see nothing, and in those of packed tensors that no sequence has. 0 where the
+ * mask is the least finite number throughout: lse does not tell how many keys share the weight (backward.h).
+ */
+static void fill_d_output(struct backward *backward, const struct oracle_operands *operands, const float *lse)
 {
-    struct tensor *t = &backward->d_output;
     const bool packed = operands->desc->q_cu_lengths != CLATTN_LENGTHS_NONE;
-    tensor_fill(t, 1.0, 77);
+    tensor_fill(&backward->d_output, 1.0, 77);
+    tensor_fill(&backward->d_lse, 1.0, 78);
     for (int64_t b = 0; b < operands->desc->batch; ++b)
         for (int64_t h = 0; h < operands->desc->q_heads; ++h)
             for (int64_t i = 0; i < oracle_sequence(operands, b).q_len; ++i) {
+                const int64_t at_b = packed ? 0 : b;
+                const int64_t at_i = i + (packed ? oracle_sequence(operands, b).q_first : 0);
+                const bool least = lse[oracle_lse_at(operands, b, h, i)] < -1e30F;
                 bool sees = false;
                 for (int64_t j = 0; j < operands->kv_len; ++j)
                     sees = sees || oracle_visible(operands, b, h, i, j);
-                for (int64_t d = 0; d < t->extent[3] && !sees; ++d)
-                    tensor_put(t, packed ? 0 : b, h, i + (packed ? oracle_sequence(operands, b).q_first : 0), d, NAN);
+                for (int64_t d = 0; d < backward->d_output.extent[3] && (!sees || least); ++d)
+                    tensor_put(&backward->d_output, at_b, h, at_i, d, sees ? 0.0 : NAN);
+                if (sees && least)
+                    tensor_put(&backward->d_lse, at_b, h, at_i, 0, 0.0);
             }
-}
-
-static int64_t count(const struct tensor *t)
-{
-    return t->extent[0] * t->extent[1] * t->extent[2] * t->extent[3];
 }
 
 static bool keeps(void *operands, int64_t b, int64_t h, int64_t i, int64_t j)
@@ -96,34 +125,82 @@ static bool keeps(void *operands, int64_t b, int64_t h, int64_t i, int64_t j)
     return oracle_dropout_keeps(operands, b, h, i, j);
 }
 
+/* Adds up what is summed: numbers of the oracle's shape become those of the library's. */
+static void reduce(const clattn_attention_desc *desc, enum gradient g, double *numbers)
+{
+    int64_t extent[4], stride[4];
+    bool summed[4];
+    int64_t elements = 1;
+    get_shape(desc, g, extent, summed);
+    for (int d = 3; d >= 0; --d) {
+        stride[d] = summed[d] ? 0 : elements;
+        elements *= summed[d] ? 1 : extent[d];
+    }
+    double *sums = calloc((size_t)elements + 1, sizeof(double));
+    assert_non_null(sums);
+    const double *number = numbers;
+    for (int64_t b = 0; b < extent[0]; ++b)
+        for (int64_t h = 0; h < extent[1]; ++h)
+            for (int64_t i = 0; i < extent[2]; ++i)
+                for (int64_t j = 0; j < extent[3]; ++j)
+                    sums[b * stride[0] + h * stride[1] + i * stride[2] + j * stride[3]] += *number++;
+    memcpy(numbers, sums, (size_t)elements * sizeof(double));
+    free(sums);
+}
+
+/* Room for numbers of the oracle; NULL where the gradient is of what is not there. */
+static double *make_numbers(const clattn_attention_desc *desc, const struct choice *choice, enum gradient g)
+{
+    int64_t extent[4];
+    bool summed[4];
+    if (!choice->there[g])
+        return NULL;
+    get_shape(desc, g, extent, summed);
+    double *numbers = calloc((size_t)(extent[0] * extent[1] * extent[2] * extent[3]) + 1, sizeof(double));
+    assert_non_null(numbers);
+    return numbers;
+}
+
 static void expect_gradients(struct backward *backward, const struct arrays *arrays)
 {
     struct oracle_operands operands = arrays_operands(arrays);
-    const struct oracle_dropout dropout = {(double)operands.desc->dropout, keeps, &operands};
-    struct oracle_gradients gradients;
-    memset(&gradients, 0, sizeof gradients);
-    for (int g = 0; g < NUM_GRADIENTS; ++g) {
-        const size_t size = (size_t)count(&backward->gradient[g]) + 1;
-        backward->expected[g] = calloc(size, sizeof(double));
-        backward->magnitude[g] = calloc(size, sizeof(double));
-        assert_non_null(backward->expected[g]);
-        assert_non_null(backward->magnitude[g]);
-    }
-    gradients.d_query = backward->expected[D_QUERY];
-    gradients.d_key = backward->expected[D_KEY];
-    gradients.d_value = backward->expected[D_VALUE];
-    gradients.query_magnitude = backward->magnitude[D_QUERY];
-    gradients.key_magnitude = backward->magnitude[D_KEY];
-    gradients.value_magnitude = backward->magnitude[D_VALUE];
-    if (arrays->of->desc.sinks) {
-        gradients.d_sinks = backward->expected[D_SINKS];
-        gradients.sinks_magnitude = backward->magnitude[D_SINKS];
-    }
+    const clattn_attention_desc *desc = operands.desc;
+    const struct oracle_dropout dropout = {(double)desc->dropout, keeps, &operands};
+    double **of[] = {backward->expected, backward->magnitude, backward->terms};
+    for (int g = 0; g < NUM_GRADIENTS; ++g)
+        for (int n = 0; n < 3; ++n)
+            of[n][g] = make_numbers(desc, &backward->choice, (enum gradient)g);
+    struct oracle_gradients gradients = {
+        .d_query = backward->expected[D_QUERY],
+        .d_key = backward->expected[D_KEY],
+        .d_value = backward->expected[D_VALUE],
+        .d_mask = backward->expected[D_MASK],
+        .d_sinks = backward->expected[D_SINKS],
+        .d_alibi_slopes = backward->expected[D_ALIBI_SLOPES],
+        .d_relative_bias = backward->expected[D_RELATIVE_BIAS],
+        .query_magnitude = backward->magnitude[D_QUERY],
+        .key_magnitude = backward->magnitude[D_KEY],
+        .value_magnitude = backward->magnitude[D_VALUE],
+        .mask_magnitude = backward->magnitude[D_MASK],
+        .sinks_magnitude = backward->magnitude[D_SINKS],
+        .alibi_magnitude = backward->magnitude[D_ALIBI_SLOPES],
+        .relative_magnitude = backward->magnitude[D_RELATIVE_BIAS],
+        .query_terms = backward->terms[D_QUERY],
+        .key_terms = backward->terms[D_KEY],
+        .value_terms = backward->terms[D_VALUE],
+        .mask_terms = backward->terms[D_MASK],
+        .sinks_terms = backward->terms[D_SINKS],
+        .alibi_terms = backward->terms[D_ALIBI_SLOPES],
+        .relative_terms = backward->terms[D_RELATIVE_BIAS],
+    };
     const unsigned char *d_output = backward->d_output.data + TENSOR_ROOM * tensor_element_size(&backward->d_output);
     const void *d_lse = backward->d_lse.data + TENSOR_ROOM * sizeof(float);
     assert_true(oracle_backward(&operands, d_output, backward->choice.d_lse ? d_lse : NULL,
                                 arrays_at(arrays, ARRAY_OUTPUT), dropout.dropout > 0.0 ? &dropout : NULL, &gradients));
     backward->amplitude = gradients.amplitude;
+    for (int g = 0; g < NUM_GRADIENTS; ++g)
+        for (int n = 0; n < 3 && backward->choice.there[g]; ++n)
+            reduce(desc, (enum gradient)g, of[n][g]);
 }
 
 static void make_backward(struct backward *backward, const struct arrays *arrays, size_t number)
@@ -136,8 +213,8 @@ static void make_backward(struct backward *backward, const struct arrays *arrays
     oracle_tensor_shape(desc, ORACLE_OUTPUT, extent, strides);
     backward->d_output = tensor_make_as(&desc->output, extent); /* as the oracle takes it */
     backward->d_lse = tensor_make(CLATTN_F32, extent[0], extent[1], extent[2], 1, 0);
-    fill_d_output(backward, &operands);
-    tensor_fill(&backward->d_lse, 1.0, 78);
+    const void *lse = arrays_at(arrays, ARRAY_LSE);
+    fill_d_output(backward, &operands, lse);
     for (int g = 0; g < NUM_GRADIENTS; ++g) {
         backward->gradient[g] = make_gradient(desc, &backward->choice, (enum gradient)g);
         if (backward->choice.accumulate)
@@ -154,6 +231,7 @@ static void free_backward(struct backward *backward)
         tensor_free(&backward->gradient[g]);
         free(backward->expected[g]);
         free(backward->magnitude[g]);
+        free(backward->terms[g]);
     }
 }
 
@@ -166,13 +244,17 @@ static clattn_attention_backward_desc describe(const clattn_attention_desc *forw
     desc.d_query = backward->choice.wanted[D_QUERY];
     desc.d_key = backward->choice.wanted[D_KEY];
     desc.d_value = backward->choice.wanted[D_VALUE];
+    desc.d_mask = backward->choice.wanted[D_MASK];
     desc.d_sinks = backward->choice.wanted[D_SINKS];
+    desc.d_alibi_slopes = backward->choice.wanted[D_ALIBI_SLOPES];
+    desc.d_relative_bias = backward->choice.wanted[D_RELATIVE_BIAS];
     desc.d_lse = backward->choice.d_lse;
     desc.accumulate = backward->choice.accumulate;
     desc.d_output_layout = backward->d_output.layout;
     desc.d_query_layout = backward->gradient[D_QUERY].layout;
     desc.d_key_layout = backward->gradient[D_KEY].layout;
     desc.d_value_layout = backward->gradient[D_VALUE].layout;
+    desc.d_mask_layout = backward->gradient[D_MASK].layout;
     desc.variant = variant;
     return desc;
 }
@@ -207,19 +289,23 @@ static clattn_attention_backward_args arguments(const struct harness *harness, c
     args.dropout_batch = forward.dropout_batch;
     args.d_output = tensor_upload(harness, &backward->d_output);
     args.d_lse = tensor_upload(harness, &backward->d_lse);
-    clattn_buffer *slots[NUM_GRADIENTS] = {&args.d_query, &args.d_key, &args.d_value, &args.d_sinks};
+    clattn_buffer *slots[NUM_GRADIENTS] = {&args.d_query, &args.d_key,          &args.d_value,        &args.d_mask,
+                                           &args.d_sinks, &args.d_alibi_slopes, &args.d_relative_bias};
     for (int g = 0; g < NUM_GRADIENTS; ++g)
         *slots[g] = tensor_upload(harness, &backward->gradient[g]);
     return args;
 }
 
-/* The extents that a run writes of a gradient; false where a row is no sequence's, so that it stays as it is. */
-static bool is_written(const struct oracle_operands *operands, enum gradient g, int64_t row)
+/* Whether a run writes elements of this row and column; those of rows of no sequence and past its lengths stay. */
+static bool is_written(const struct oracle_operands *operands, const struct tensor *found, enum gradient g, int64_t row,
+                       int64_t column)
 {
     const bool of_query = g == D_QUERY;
     const bool packed =
         (of_query ? operands->desc->q_cu_lengths : operands->desc->kv_cu_lengths) != CLATTN_LENGTHS_NONE;
-    if (g == D_SINKS)
+    if (g == D_MASK)
+        return (found->extent[2] == 1 || row < operands->q_len) && (found->extent[3] == 1 || column < operands->kv_len);
+    if (g > D_MASK)
         return true;
     if (!packed)
         return row < (of_query ? operands->q_len : operands->kv_len);
@@ -230,15 +316,6 @@ static bool is_written(const struct oracle_operands *operands, enum gradient g, 
             return true;
     }
     return false;
-}
-
-/* The number of terms that an element is made of, at most. */
-static double terms(const struct oracle_operands *operands, enum gradient g)
-{
-    const clattn_attention_desc *desc = operands->desc;
-    const double queries =
-        (double)(desc->q_heads / (desc->kv_heads > 0 ? desc->kv_heads : 1)) * (double)operands->q_len;
-    return g == D_QUERY ? (double)operands->kv_len : g == D_SINKS ? (double)(desc->batch * operands->q_len) : queries;
 }
 
 /* No element of these is larger, but for what nobody sees. */
@@ -264,13 +341,13 @@ static double largest(const struct arrays *arrays, const struct backward *backwa
     return most;
 }
 
-/* What becomes of 2^-126 in every weight. */
+/* What becomes of 2^-126 in every weight, of one term; distances of the cases are far below 2^10. */
 static double faint(const struct arrays *arrays, const struct backward *backward, enum gradient g)
 {
     const struct oracle_operands operands = arrays_operands(arrays);
     const double most = largest(arrays, backward);
-    const double scale = fmax(fabs((double)operands.desc->scale), 1.0);
-    return 0x1p-126 * terms(&operands, g) * 4.0 * (double)oracle_value_dim(operands.desc) * most * most * most * scale;
+    const double scale = fmax(fabs((double)operands.desc->scale), g == D_ALIBI_SLOPES ? 0x1p10 : 1.0);
+    return 0x1p-126 * 4.0 * (double)oracle_value_dim(operands.desc) * most * most * most * scale;
 }
 
 static bool compare(const struct arrays *arrays, const struct backward *backward, const struct tensor *found,
@@ -280,14 +357,14 @@ static bool compare(const struct arrays *arrays, const struct backward *backward
     const struct tensor *before = &backward->gradient[g];
     const clattn_dtype dtype = found->layout.dtype;
     const double eps = compare_epsilon(dtype), eps32 = compare_epsilon(CLATTN_F32);
-    const double bound = eps + 4 * eps32 * (2 + backward->amplitude + sqrt(terms(&operands, g)) / 16);
     const double by_faint = faint(arrays, backward, g);
     TENSOR_FOR_EACH(found)
     {
         const int64_t n = ((b * found->extent[1] + h) * found->extent[2] + i) * found->extent[3] + j;
         const double was = tensor_get(before, b, h, i, j);
         const double is = tensor_get(found, b, h, i, j);
-        if (!is_written(&operands, g, i)) {
+        const double bound = eps + 4 * eps32 * (2 + backward->amplitude + sqrt(backward->terms[g][n]) / 16);
+        if (!is_written(&operands, found, g, i, j)) {
             if (memcmp(&was, &is, sizeof was) == 0)
                 continue;
             snprintf(message, 600, "%s[%d,%d,%d,%d] is %g: it was to stay %g", names[g], (int)b, (int)h, (int)i, (int)j,
@@ -296,7 +373,7 @@ static bool compare(const struct arrays *arrays, const struct backward *backward
         }
         const double start = backward->choice.accumulate ? was : 0.0;
         const double expected = start + backward->expected[g][n];
-        double within = bound * backward->magnitude[g][n] + eps * fabs(start) + by_faint;
+        double within = bound * backward->magnitude[g][n] + eps * fabs(start) + by_faint * backward->terms[g][n];
         if (fabs(expected) < compare_smallest_normal(dtype))
             within += compare_smallest_normal(dtype);
         const double share = compare_share(dtype, is, expected, within);

@@ -67,10 +67,6 @@ clattn_status cla_backward_take_delta(clattn_plan *plan, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     int64_t rows = 0;
-    for (int o = CLA_D_MASK; o < CLA_NUM_ATTENTION_BACKWARD_OPERANDS; o++) {
-        if (o != CLA_D_SINKS && problem->tensor[o].present)
-            return cla_fail(error, CLATTN_ERROR_UNSUPPORTED, "does not compute %s", cla_operand_name(problem, o));
-    }
     if (!cla_mul(problem->batch * problem->q_heads, problem->q_len, &rows) || rows > INT64_MAX / 4)
         return cla_fail(error, CLATTN_ERROR_OUT_OF_DEVICE_MEMORY, "delta has more than 2^61 numbers");
     plan->workspace_size = (size_t)(4 * rows);

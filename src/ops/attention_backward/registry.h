@@ -33,4 +33,7 @@ void cla_backward_delta_args(struct cla_step *step, const struct cla_problem *pr
 /* The step that makes d_sinks of lse and delta, if it is wanted. */
 clattn_status cla_backward_add_sinks(clattn_plan *plan, clattn_error *error);
 
+/* The steps that make d_mask, d_alibi_slopes and d_relative_bias, as far as they are wanted, of delta as well. */
+clattn_status cla_backward_add_biases(clattn_plan *plan, clattn_error *error);
+
 #endif

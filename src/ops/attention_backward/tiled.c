@@ -77,7 +77,8 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
         CLA_TRY(add_query_step(plan, name, error));
     if (tensor[CLA_D_KEY].present || tensor[CLA_D_VALUE].present)
         CLA_TRY(add_key_step(plan, tensor[CLA_D_QUERY].present ? NULL : name, error));
-    return cla_backward_add_sinks(plan, error);
+    CLA_TRY(cla_backward_add_sinks(plan, error));
+    return cla_backward_add_biases(plan, error);
 }
 
 const struct cla_variant cla_attention_backward_tiled = {"tiled", NULL, add_steps};

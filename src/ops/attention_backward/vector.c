@@ -177,7 +177,8 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
         CLA_TRY(add_gradients_step(plan, &shares, name, error));
     if (tensor[CLA_D_QUERY].present && shares.parts > 1)
         CLA_TRY(add_parts_step(plan, &shares, error));
-    return cla_backward_add_sinks(plan, error);
+    CLA_TRY(cla_backward_add_sinks(plan, error));
+    return cla_backward_add_biases(plan, error);
 }
 
 const struct cla_variant cla_attention_backward_vector = {"vector", accepts, add_steps};
