@@ -8,12 +8,12 @@
 
 /* In the order in which they are listed. */
 extern const struct demo_entry demo_convolution, demo_crossvit, demo_decoder, demo_encoder, demo_generate,
-    demo_hierarchical_perceiver, demo_image_text, demo_perceiver_io, demo_selfdoc, demo_seq2seq;
+    demo_hierarchical_perceiver, demo_image_text, demo_perceiver_io, demo_selfdoc, demo_seq2seq, demo_train_seq2seq;
 
 static const struct demo_entry *const demos[] = {&demo_seq2seq,  &demo_encoder,      &demo_decoder,
                                                  &demo_crossvit, &demo_perceiver_io, &demo_hierarchical_perceiver,
                                                  &demo_selfdoc,  &demo_image_text,   &demo_convolution,
-                                                 &demo_generate};
+                                                 &demo_generate, &demo_train_seq2seq};
 
 #define NUM_DEMOS (sizeof demos / sizeof *demos)
 
@@ -121,7 +121,8 @@ const struct command demo_command = {
     .name = "demo",
     .summary = "show the systems from which attention came, each with a picture of the weights it computed",
     .details = "Without a NAME, lists them. Each checks what it shows, and exits 6 where that does not hold. The\n"
-               "picture appears when everything has succeeded. What each does and how is in tools/demo/NAME.c.\n",
+               "picture appears when everything has succeeded. Those that train take up to a minute. What each does\n"
+               "and how is in tools/demo/NAME.c.\n",
     .examples = "  clattn demo\n"
                 "  clattn demo seq2seq -o alignment.png\n"
                 "  clattn demo image-text -o attention.png --image holiday.png\n",
