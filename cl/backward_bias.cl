@@ -31,7 +31,7 @@
 #define OF_DIAGONALS (CLA_SUM == 3)
 
 #define sum_t float
-CLA_DEFINE_STORE(sum, 0)
+CLA_DEFINE_STORE(sum, 0, CLA_ACCUMULATE)
 
 #define STAGED  (CLA_CHUNK * (CLA_WIDTH + CLA_HEIGHT))
 #define TILE    (CLA_TILE_KV * CLA_HEIGHT)

@@ -29,8 +29,8 @@ CLA_DEFINE_STAGE(their_query, CLA_TILE_KV, query_row(view, batch, h, row0 + row)
 CLA_DEFINE_STAGE(their_d_output, CLA_TILE_KV, query_row(view, batch, h, row0 + row))
 CLA_DEFINE_STAGE_AS_IT_LIES(query, query_row(view, batch, h, row0 + row))
 CLA_DEFINE_STAGE_AS_IT_LIES(d_output, query_row(view, batch, h, row0 + row))
-CLA_DEFINE_STORE(d_key, CLA_D_KEY_TYPE)
-CLA_DEFINE_STORE(d_value, CLA_D_VALUE_TYPE)
+CLA_DEFINE_STORE(d_key, CLA_D_KEY_TYPE, CLA_ACCUMULATE_INPUT)
+CLA_DEFINE_STORE(d_value, CLA_D_VALUE_TYPE, CLA_ACCUMULATE_INPUT)
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __global d_value_t *d_value,

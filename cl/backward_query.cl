@@ -14,7 +14,7 @@
 #endif
 
 CLA_DEFINE_STAGE_AS_IT_LIES(key, key_row(view, batch, h, row0 + row, CLA_PLACES))
-CLA_DEFINE_STORE(d_query, CLA_D_QUERY_TYPE)
+CLA_DEFINE_STORE(d_query, CLA_D_QUERY_TYPE, CLA_ACCUMULATE_INPUT)
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 backward_query(CLA_INPUTS_PARAMS, __global d_query_t *d_query, long4 d_query_view, int q_heads, int heads_per_kv,

@@ -78,12 +78,12 @@ DEFINE_COPY_ROWS(value)
     static inline void put_##name(__global name##_t *p, vec_t x, int count)                                            \
     {                                                                                                                  \
         if (count >= CLA_LANES) {                                                                                      \
-            CLA_JOIN(STORE_VEC_, type)(p, CLA_ACCUMULATE ? CLA_JOIN(LOAD_VEC_, type)(p) + x : x);                      \
+            CLA_JOIN(STORE_VEC_, type)(p, CLA_ACCUMULATE_INPUT ? CLA_JOIN(LOAD_VEC_, type)(p) + x : x);                \
             return;                                                                                                    \
         }                                                                                                              \
         for (int d = 0; d < count; d++) {                                                                              \
-            const float element = ((const float *)&x)[d];                                                              \
-            CLA_JOIN(CLA_STORE_AS_, type)(p, d, CLA_ACCUMULATE ? CLA_JOIN(CLA_LOAD_, type)(p, d) + element : element); \
+            const float old = CLA_ACCUMULATE_INPUT ? CLA_JOIN(CLA_LOAD_, type)(p, d) : 0.0f;                           \
+            CLA_JOIN(CLA_STORE_AS_, type)(p, d, old + ((const float *)&x)[d]);                                         \
         }                                                                                                              \
     }
 

@@ -353,6 +353,33 @@ static const float *first_float(const struct tensor *t)
     return t->data == NULL ? NULL : (const float *)(const void *)t->data + TENSOR_ROOM;
 }
 
+struct oracle_operands layer_operands(const struct layer_scene *scene, const void *query, const void *key,
+                                      const void *value)
+{
+    const struct tensor *t = scene->t;
+    struct oracle_operands operands = {.desc = &scene->attention,
+                                       .q_len = scene->args.q_len,
+                                       .kv_len = scene->args.kv_len,
+                                       .offset = scene->args.offset,
+                                       .query = query,
+                                       .key = key,
+                                       .value = value};
+
+    if (scene->desc.inputs == CLATTN_LAYER_SELF)
+        operands.kv_len = operands.q_len;
+    if (t[LAYER_MASK].data != NULL)
+        operands.mask = t[LAYER_MASK].data + TENSOR_ROOM * tensor_element_size(&t[LAYER_MASK]);
+    if (t[LAYER_LENGTHS].data != NULL)
+        operands.kv_lengths = t[LAYER_LENGTHS].data + TENSOR_ROOM * sizeof(int32_t);
+    operands.sinks = first_float(&t[LAYER_SINKS]);
+    operands.alibi_slopes = first_float(&t[LAYER_ALIBI_SLOPES]);
+    operands.relative_bias = first_float(&t[LAYER_RELATIVE_BIAS]);
+    operands.dropout_seed = scene->args.dropout_seed;
+    operands.dropout_offset = scene->args.dropout_offset;
+    operands.dropout_batch = scene->args.dropout_batch;
+    return operands;
+}
+
 void layer_check(const struct layer_scene *scene)
 {
     const clattn_attention_desc *attention = &scene->attention;
@@ -374,28 +401,12 @@ void layer_check(const struct layer_scene *scene)
         project(keys, &t[w[1]], &t[LAYER_BIAS_OF(w[1])], first_key, attention->key.dtype, kv_heads, head_dim, kv_len),
         project(values, &t[w[2]], &t[LAYER_BIAS_OF(w[2])], first_value, attention->value.dtype, kv_heads, value_dim,
                 kv_len)};
-    struct oracle_operands operands = {.desc = attention,
-                                       .q_len = q_len,
-                                       .kv_len = kv_len,
-                                       .offset = scene->args.offset,
-                                       .query = p[0].rounded,
-                                       .key = p[1].rounded,
-                                       .value = p[2].rounded};
+    const struct oracle_operands operands = layer_operands(scene, p[0].rounded, p[1].rounded, p[2].rounded);
     const size_t features = (size_t)(attention->q_heads * value_dim);
     struct merged merged = {calloc(features, sizeof(double)), calloc(features, sizeof(double))};
     struct oracle_row row;
     double errors = 0.0, references = 0.0;
 
-    if (t[LAYER_MASK].data != NULL)
-        operands.mask = t[LAYER_MASK].data + TENSOR_ROOM * tensor_element_size(&t[LAYER_MASK]);
-    if (t[LAYER_LENGTHS].data != NULL)
-        operands.kv_lengths = t[LAYER_LENGTHS].data + TENSOR_ROOM * sizeof(int32_t);
-    operands.sinks = first_float(&t[LAYER_SINKS]);
-    operands.dropout_seed = scene->args.dropout_seed;
-    operands.dropout_offset = scene->args.dropout_offset;
-    operands.dropout_batch = scene->args.dropout_batch;
-    operands.alibi_slopes = first_float(&t[LAYER_ALIBI_SLOPES]);
-    operands.relative_bias = first_float(&t[LAYER_RELATIVE_BIAS]);
     assert_true(merged.value != NULL && merged.error != NULL && oracle_row_init(&row, &operands));
     for (int64_t b = 0; b < attention->batch; ++b)
         for (int64_t i = 0; i < q_len; ++i) {

@@ -84,6 +84,10 @@ void layer_run(const struct harness *harness, struct layer_scene *scene);
 /* Waits and reads everything back: nothing but the elements of outputs in the run's q_len may have changed. */
 void layer_read(const struct harness *harness, struct layer_scene *scene);
 
+/* The oracle's operands for the run, on projected tensors that are dense in the types of the descriptor. */
+struct oracle_operands layer_operands(const struct layer_scene *scene, const void *query, const void *key,
+                                      const void *value);
+
 /*
  * Compares what a run has left with projections in double, rounded to the types in which the layer keeps them, the
  * oracle's attention, and the last projection in double. Each element must be within what the bounds of the parts add

@@ -20,10 +20,12 @@
  *
  *   CLA_D_OUTPUT_TYPE   the type of d_output, as types.cl numbers them; where it is not defined, this file is empty
  *   CLA_D_QUERY_TYPE, CLA_D_KEY_TYPE, CLA_D_VALUE_TYPE   those of the gradients
- *   CLA_ACCUMULATE      1: gradients are added to what is there
+ *   CLA_ACCUMULATE_INPUT   1: these are added to what is there
+ *   CLA_ACCUMULATE         1: so are the other gradients, of what is added to scores
  */
 #ifdef CLA_D_OUTPUT_TYPE
-#if !defined(CLA_D_QUERY_TYPE) || !defined(CLA_D_KEY_TYPE) || !defined(CLA_D_VALUE_TYPE) || !defined(CLA_ACCUMULATE)
+#if !defined(CLA_D_QUERY_TYPE) || !defined(CLA_D_KEY_TYPE) || !defined(CLA_D_VALUE_TYPE) || \
+    !defined(CLA_ACCUMULATE_INPUT) || !defined(CLA_ACCUMULATE)
 #error "gradient.cl: a parameter is not defined"
 #endif
 
@@ -59,14 +61,14 @@ CLA_DEFINE_FETCH(d_output)
         }                                                                                                              \
     }
 
-/* Columns [d, d + 4) of a row of a gradient, as far as they are below `dim`. */
-#define CLA_DEFINE_STORE(name, type)                                                                                       \
+/* Columns [d, d + 4) of a row of a gradient, as far as they are below `dim`; with `adds` they are added to. */
+#define CLA_DEFINE_STORE(name, type, adds)                                                                             \
     static inline void store4_##name(__global name##_t *p, long at, int d, int dim, float4 row)                        \
     {                                                                                                                  \
         EACH(4, n,                                                                                                     \
              if (d + n < dim) {                                                                                        \
                  float sum = element_of(row, n);                                                                       \
-                 if (CLA_ACCUMULATE)                                                                                   \
+                 if (adds)                                                                                             \
                      sum += CLA_JOIN(CLA_LOAD_, type)(p, at + d + n);                                                  \
                  CLA_JOIN(CLA_STORE_AS_, type)(p, at + d + n, sum);                                                    \
              })                                                                                                        \

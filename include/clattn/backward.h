@@ -4,6 +4,7 @@
  *
  *   attention   d_query, d_key, d_value, d_mask, d_sinks, d_alibi_slopes, d_relative_bias
  *   linear      d_input = d_output weight    d_weight = d_output^T input    d_bias = column sums of d_output
+ *   layer       both, through all of a multi-head layer
  *
  * The gradient of rotary embedding is rotary embedding with `backward`, see position.h. Plans, lengths, buffers, events
  * and errors are as in attention.h.
@@ -306,6 +307,142 @@ CLATTN_API clattn_status clattn_linear_backward_plan_create(clattn_context *cont
 CLATTN_API clattn_status clattn_linear_backward_run(clattn_plan *plan, cl_command_queue queue,
                                                     const clattn_linear_backward_args *args, cl_uint num_events,
                                                     const cl_event *wait_list, cl_event *event, clattn_error *error);
+
+/* ---- multi-head layer ----------------------------------------------------------------------------------------- */
+
+/*
+ * The gradients of the layer of layer.h, by the chain of its parts: the last projection's, attention's, and those of
+ * the projections of query, key and value.
+ *
+ *   d_input     summed over what is projected from input: query with all inputs, key with SELF, value with SELF and KEY
+ *   d_context   the same of context: key with CROSS and KEY, value with CROSS
+ *   d_w_q ... d_b_qkv              in the shapes of the weights and biases, dense
+ *   d_mask, d_sinks, d_alibi_slopes, d_relative_bias    attention's, in its shapes, f32
+ *
+ * The forward's descriptor has `keep`, and each of its runs leaves in a buffer of clattn_layer_kept_size bytes what the
+ * backward run reads: that is for the descriptor's sizes, and not to be looked into. Inputs, weights and what attention
+ * reads must be as they were in the forward run, biases of projections are not read.
+ *
+ * Gradients pass between the parts in f32. Accuracy is that of the parts: each is within its own bound of what it is
+ * given. Where d_input or d_context is a sum over several projections, all but the first add to what is there, rounded
+ * to its type each time. Rows of input and context, seen or not, must hold finite numbers where a gradient of a weight
+ * is wanted, for each takes part in it, if only times 0. The same plan on the same inputs gives the same bits every
+ * time. Every element of a gradient is written, of d_input and d_context as far as the run's lengths, and nothing else
+ * is.
+ */
+typedef struct clattn_layer_backward_desc {
+    size_t struct_size;
+    const clattn_layer_desc *layer; /* the forward's, read during the call only. Its keep is set. Its output's layout
+                                       and attention's scores_stage and variant do not count */
+    int d_input;                    /* not 0: wanted. So with all up to d_relative_bias; at least one */
+    int d_context;                  /* not with SELF */
+    int d_w_q;                      /* this and the next two not with packed weights */
+    int d_w_k;
+    int d_w_v;
+    int d_w_o;
+    int d_w_qkv; /* with packed weights only */
+    int d_b_q;   /* biases: as their weights, and with bias only */
+    int d_b_k;
+    int d_b_v;
+    int d_b_o;
+    int d_b_qkv;
+    int d_mask; /* these four as in clattn_attention_backward_desc */
+    int d_sinks;
+    int d_alibi_slopes;
+    int d_relative_bias;
+    int d_lse;                     /* not 0: a run has d_lse, f32, as lse lies, which the forward gives out */
+    int accumulate;                /* not 0: all but the next two are added to what their buffers hold, in f32, and
+                                      rounded once */
+    int accumulate_inputs;         /* not 0: so are d_input and d_context */
+    clattn_dtype d_weight;         /* of the gradients of weights and biases: F32, F16 or BF16 */
+    clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the next two */
+    clattn_layout d_input_layout;  /* over those of input; of this and the next no two elements in the same place */
+    clattn_layout d_context_layout;
+    clattn_layout d_mask_layout; /* as in clattn_attention_backward_desc */
+    const char *variant;         /* of attention's backward pass. NULL or "auto": the best one for the device; otherwise
+                                    this one or UNSUPPORTED. Read during the call only */
+} clattn_layer_backward_desc;
+
+/*
+ * One run: what the forward run had, kept included, then gradients. Buffers may be absent (all zero) where the tensor
+ * is not in the plan, has no elements, or is not read: input and context are, for gradients of the weights over them;
+ * weights, for what comes before them; sinks, with d_sinks. With a q_len of 0, gradients of weights and what is added
+ * to scores are 0, or what they were; a plan whose batch is 0 does nothing at all.
+ */
+typedef struct clattn_layer_backward_args {
+    size_t struct_size;
+    int64_t q_len; /* the forward run's, as the next two */
+    int64_t kv_len;
+    int64_t offset;
+    clattn_buffer input;
+    clattn_buffer context;
+    clattn_buffer w_q;
+    clattn_buffer w_k;
+    clattn_buffer w_v;
+    clattn_buffer w_o;
+    clattn_buffer w_qkv;
+    clattn_buffer kept;
+    clattn_buffer mask;
+    clattn_buffer kv_lengths;
+    clattn_buffer lse; /* where the forward gave it out */
+    clattn_buffer sinks;
+    clattn_buffer alibi_slopes;
+    clattn_buffer relative_bias;
+    clattn_buffer d_output;
+    clattn_buffer d_lse;
+    clattn_buffer d_input; /* kernels may read the gradients: none was created CL_MEM_WRITE_ONLY */
+    clattn_buffer d_context;
+    clattn_buffer d_w_q;
+    clattn_buffer d_w_k;
+    clattn_buffer d_w_v;
+    clattn_buffer d_w_o;
+    clattn_buffer d_w_qkv;
+    clattn_buffer d_b_q;
+    clattn_buffer d_b_k;
+    clattn_buffer d_b_v;
+    clattn_buffer d_b_o;
+    clattn_buffer d_b_qkv;
+    clattn_buffer d_mask;
+    clattn_buffer d_sinks;
+    clattn_buffer d_alibi_slopes;
+    clattn_buffer d_relative_bias;
+    clattn_buffer workspace; /* as the layer's */
+    int dropout_seed_set;    /* the forward run's, as the next three */
+    uint64_t dropout_seed;
+    uint64_t dropout_offset;
+    int64_t dropout_batch;
+} clattn_layer_backward_args;
+
+static inline void clattn_layer_backward_desc_init(clattn_layer_backward_desc *desc)
+{
+    memset(desc, 0, sizeof *desc);
+    desc->struct_size = sizeof *desc;
+}
+
+/* Sets the lengths and the offset to the plan's, 0 where that is NULL, and leaves every buffer absent. */
+static inline void clattn_layer_backward_args_init(clattn_layer_backward_args *args, const clattn_plan *plan)
+{
+    memset(args, 0, sizeof *args);
+    args->struct_size = sizeof *args;
+    clattn_plan_lengths(plan, &args->q_len, &args->kv_len, &args->offset);
+}
+
+/*
+ * Makes a plan, and runs it, as the layer's functions do and with their errors. INVALID_ARGUMENT too where desc->layer
+ * is NULL, INVALID_VALUE where its keep is 0, where nothing is wanted, and where the gradient of something is that the
+ * layer does not have; what is wrong with the forward's descriptor is said after "layer: ". A gradient shares no bytes
+ * with any other operand.
+ *
+ * clattn_plan_problem is "layer_backward", types and gradients, then the layer's problem string; clattn_plan_variant is
+ * that of attention's backward pass, clattn_plan_name "layer_backward/" and its name; where only gradients by w_o and
+ * b_o are wanted, those of the last projection.
+ */
+CLATTN_API clattn_status clattn_layer_backward_plan_create(clattn_context *context,
+                                                           const clattn_layer_backward_desc *desc, clattn_plan **plan,
+                                                           clattn_error *error);
+CLATTN_API clattn_status clattn_layer_backward_run(clattn_plan *plan, cl_command_queue queue,
+                                                   const clattn_layer_backward_args *args, cl_uint num_events,
+                                                   const cl_event *wait_list, cl_event *event, clattn_error *error);
 
 #ifdef __cplusplus
 }

@@ -127,9 +127,9 @@ CLATTN_API clattn_status clattn_linear_run(clattn_plan *plan, cl_command_queue q
  *
  * Layouts of input, context and output have four extents, with a 1 in the place of heads. Weights and biases are dense.
  *
- * Projected tensors are kept as attention's descriptor says, each in its type there, in the workspace. Accuracy is that
- * of the parts: each projection is within linear's bound of what it is given, attention within attention's. A row from
- * which every key is excluded, or with kv_len 0, gives an output of b_o in the output's type, or 0 without biases,
+ * Projected tensors are stored as attention's descriptor says, each in its type there, in the workspace. Accuracy is
+ * that of the parts: each projection is within linear's bound of what it is given, attention within attention's. A row
+ * from which every key is excluded, or with kv_len 0, gives an output of b_o in the output's type, or 0 without biases,
  * exactly, where w_o is finite. A row of the context whose keys and values nobody sees may hold anything, NaN too; one
  * of the input then reaches its own row of the output and no other. The same plan on the same inputs gives the same
  * bits every time.
@@ -154,6 +154,7 @@ typedef struct clattn_layer_desc {
     int packed;            /* not 0, with SELF only: w_qkv and b_qkv in place of three of each, and one projection for
                               all; query, key and value are then of one type */
     int bias;              /* not 0: every projection has one */
+    int keep;              /* not 0: a run keeps what its backward pass needs, see backward.h */
     clattn_dtype weight;   /* of every weight and bias: F32, F16 or BF16 */
     clattn_layout input;   /* over [batch, 1, q_len, width]; F32, F16 or BF16, each its own */
     clattn_layout context; /* over [batch, 1, kv_len, context_width]; not read with SELF */
@@ -182,6 +183,8 @@ typedef struct clattn_layer_args {
     clattn_buffer b_o;
     clattn_buffer b_qkv;
     clattn_buffer output;
+    clattn_buffer kept; /* with keep, clattn_layer_kept_size bytes that a run writes and reads; the caller's to hold,
+                           one for each run whose backward pass is to come */
     clattn_buffer mask; /* from here on as in clattn_attention_args */
     clattn_buffer kv_lengths;
     clattn_buffer lse;
@@ -189,7 +192,7 @@ typedef struct clattn_layer_args {
     clattn_buffer sinks;
     clattn_buffer alibi_slopes;
     clattn_buffer relative_bias;
-    clattn_buffer workspace; /* every layer needs one, for what it projects; absent: a run allocates it */
+    clattn_buffer workspace; /* for what is projected and not kept, and the parts; absent: a run allocates it */
     int dropout_seed_set;    /* these four as in clattn_attention_args */
     uint64_t dropout_seed;
     uint64_t dropout_offset;
@@ -228,8 +231,15 @@ CLATTN_API clattn_status clattn_layer_plan_create(clattn_context *context, const
                                                   clattn_plan **plan, clattn_error *error);
 
 /*
+ * Bytes that a run keeps: the projected query, key and value and attention's output, in their types, and lse in f32
+ * unless attention->lse is set, for then the caller has it. 0 without keep, and for a plan that is no layer's or NULL.
+ * A plan of the layer's backward pass tells the same.
+ */
+CLATTN_API size_t clattn_layer_kept_size(const clattn_plan *plan);
+
+/*
  * Enqueues one run as clattn_attention_run does and fails as that does, before anything is enqueued; with KEY also with
- * INVALID_VALUE where kv_len is not q_len. The output, lse and scores share no bytes with any other operand.
+ * INVALID_VALUE where kv_len is not q_len. The output, kept, lse and scores share no bytes with any other operand.
  */
 CLATTN_API clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const clattn_layer_args *args,
                                           cl_uint num_events, const cl_event *wait_list, cl_event *event,

@@ -13,6 +13,14 @@ clattn_status clattn_layer_plan_create(clattn_context *context, const clattn_lay
     return cla_layer_plan(context, &problem, desc->attention->variant, plan, error);
 }
 
+size_t clattn_layer_kept_size(const clattn_plan *plan)
+{
+    if (plan == NULL ||
+        (plan->problem.operation != &cla_layer_operation && plan->problem.operation != &cla_layer_backward_operation))
+        return 0;
+    return (size_t)plan->problem.tensor[CLA_KEPT].span * sizeof(float);
+}
+
 clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const clattn_layer_args *args,
                                cl_uint num_events, const cl_event *wait_list, cl_event *event, clattn_error *error)
 {
@@ -21,10 +29,6 @@ clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const 
     struct cla_run run = {.lengths = {.q_len = read.q_len, .kv_len = read.kv_len}};
     if (plan->problem.layer_inputs == CLATTN_LAYER_SELF)
         run.lengths.kv_len = read.q_len;
-    if (plan->problem.layer_inputs == CLATTN_LAYER_KEY && read.kv_len != read.q_len)
-        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
-                        "kv_len is %lld: expected q_len (%lld) with CLATTN_LAYER_KEY, every key needs a value",
-                        (long long)read.kv_len, (long long)read.q_len);
     if (plan->problem.semantics.alignment == CLATTN_ALIGN_OFFSET)
         run.lengths.offset = read.offset;
     run.dropout =
@@ -41,6 +45,7 @@ clattn_status clattn_layer_run(clattn_plan *plan, cl_command_queue queue, const 
     run.buffer[CLA_B_V] = read.b_v;
     run.buffer[CLA_B_O] = read.b_o;
     run.buffer[CLA_B_QKV] = read.b_qkv;
+    run.buffer[CLA_KEPT] = read.kept;
     run.buffer[CLA_OUTPUT] = read.output;
     run.buffer[CLA_MASK] = read.mask;
     run.buffer[CLA_KV_LENGTHS] = read.kv_lengths;

@@ -148,7 +148,7 @@ clattn_status cla_problem_from_attention_backward(const clattn_attention_backwar
     CLA_TRY(cla_problem_from_attention(&forward, problem, error));
     problem->operation = &cla_attention_backward_operation;
     problem->tensor[CLA_OUTPUT].written = problem->tensor[CLA_LSE].written = false;
-    problem->accumulate = desc.accumulate != 0;
+    problem->accumulate = problem->accumulate_input = desc.accumulate != 0;
     CLA_TRY(check_forward(problem, error));
     if (!desc.d_query && !desc.d_key && !desc.d_value && !desc.d_mask && !desc.d_sinks && !desc.d_alibi_slopes &&
         !desc.d_relative_bias)

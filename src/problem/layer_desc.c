@@ -4,22 +4,11 @@
 #include "problem/layer.h"
 #include "problem/linear.h"
 #include "util/error.h"
+#include "util/size.h"
 #include "util/struct_size.h"
 
 static const struct cla_operand operands[] = {
-    CLA_ATTENTION_OPERANDS,
-    [CLA_INPUT] = {"input", CLA_CUT_ROWS, CLA_STRIDED},
-    [CLA_CONTEXT] = {"context", CLA_CUT_KEYS, CLA_STRIDED},
-    [CLA_W_Q] = {"w_q", CLA_CUT_NONE, 0},
-    [CLA_W_K] = {"w_k", CLA_CUT_NONE, 0},
-    [CLA_W_V] = {"w_v", CLA_CUT_NONE, 0},
-    [CLA_W_O] = {"w_o", CLA_CUT_NONE, 0},
-    [CLA_W_QKV] = {"w_qkv", CLA_CUT_NONE, 0},
-    [CLA_B_Q] = {"b_q", CLA_CUT_NONE, 0},
-    [CLA_B_K] = {"b_k", CLA_CUT_NONE, 0},
-    [CLA_B_V] = {"b_v", CLA_CUT_NONE, 0},
-    [CLA_B_O] = {"b_o", CLA_CUT_NONE, 0},
-    [CLA_B_QKV] = {"b_qkv", CLA_CUT_NONE, 0},
+    CLA_LAYER_OPERANDS,
 };
 _Static_assert(CLA_NUM_LAYER_OPERANDS <= CLA_MAX_OPERANDS, "every operand has a tensor");
 
@@ -28,8 +17,7 @@ static void format(const struct cla_problem *problem, struct cla_line *line)
 {
     static const char *const names[] = {"self", "cross", "key"};
     const struct cla_tensor *tensor = problem->tensor;
-    const bool packed = tensor[CLA_W_QKV].present;
-    cla_line_add(line, "layer %s %lld", packed ? "packed" : names[problem->layer_inputs],
+    cla_line_add(line, "layer %s %lld", problem->layer_packed ? "packed" : names[problem->layer_inputs],
                  (long long)tensor[CLA_INPUT].extent[3]);
     if (tensor[CLA_CONTEXT].present)
         cla_line_add(line, ",%lld", (long long)tensor[CLA_CONTEXT].extent[3]);
@@ -37,6 +25,18 @@ static void format(const struct cla_problem *problem, struct cla_line *line)
     cla_format_types(problem, line);
     if (tensor[CLA_B_O].present)
         cla_line_add(line, ":bias");
+    if (tensor[CLA_KEPT].present)
+        cla_line_add(line, ":keep");
+}
+
+clattn_status cla_check_layer_lengths(const struct cla_problem *problem, const struct cla_lengths *lengths,
+                                      clattn_error *error)
+{
+    if (problem->layer_inputs == CLATTN_LAYER_KEY && lengths->kv_len != lengths->q_len)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "kv_len is %lld: expected q_len (%lld) with CLATTN_LAYER_KEY, every key needs a value",
+                        (long long)lengths->kv_len, (long long)lengths->q_len);
+    return CLATTN_SUCCESS;
 }
 
 const struct cla_operation cla_layer_operation = {
@@ -47,6 +47,7 @@ const struct cla_operation cla_layer_operation = {
     .q_len = "q_len",
     .kv_len = "kv_len",
     .format = format,
+    .check_lengths = cla_check_layer_lengths,
 };
 
 /* The sizes that follow from the two descriptors, defaults filled in. Features are columns of projected tensors. */
@@ -169,11 +170,12 @@ static void lay_out(clattn_layout *layout, int64_t length, int64_t dim, int64_t 
     layout->strides[3] = 1;
 }
 
-/* Attention again, on what the projections leave. */
+/* Attention again, on what the projections leave. The backward pass needs its lse. */
 static clattn_status set_attention(const clattn_layer_desc *desc, const struct sizes *sizes,
                                    clattn_attention_desc *attention, struct cla_problem *problem, clattn_error *error)
 {
     const bool packed = desc->packed != 0;
+    attention->lse = attention->lse || desc->keep;
     const int64_t head_dim = problem->head_dim, value_dim = problem->value_dim;
     lay_out(&attention->query, sizes->q_len, head_dim, packed ? sizes->packed_features : sizes->query_features);
     lay_out(&attention->key, sizes->kv_len, head_dim, packed ? sizes->packed_features : sizes->key_features);
@@ -204,6 +206,7 @@ static clattn_status set_whole(const clattn_layer_desc *desc, const struct sizes
     static const int inner[] = {CLA_QUERY, CLA_KEY, CLA_VALUE, CLA_OUTPUT};
     whole->operation = &cla_layer_operation;
     whole->layer_inputs = desc->inputs;
+    whole->layer_packed = desc->packed != 0;
     for (size_t i = 0; i < sizeof inner / sizeof *inner; i++)
         memset(&whole->tensor[inner[i]], 0, sizeof whole->tensor[inner[i]]);
 
@@ -220,22 +223,23 @@ static clattn_status set_whole(const clattn_layer_desc *desc, const struct sizes
 }
 
 /* One projection, dense where `from` and `to` are. */
-static clattn_status set_projection(const clattn_layer_desc *desc, int64_t batch, int64_t length,
-                                    const clattn_layout *from, int64_t in_features, const clattn_layout *to,
-                                    int64_t out_features, struct cla_problem *problem, clattn_error *error)
+static clattn_status set_projection(const clattn_layer_desc *desc, struct cla_layer_problem *layer,
+                                    enum cla_projection number, int64_t length, const clattn_layout *from,
+                                    int64_t in_features, const clattn_layout *to, int64_t out_features,
+                                    clattn_error *error)
 {
-    clattn_linear_desc linear;
-    clattn_linear_desc_init(&linear);
-    linear.batch = batch;
-    linear.length = length;
-    linear.in_features = in_features;
-    linear.out_features = out_features;
-    linear.bias = desc->bias;
-    linear.input = *from;
-    linear.weight.dtype = desc->weight;
-    linear.bias_dtype = desc->weight;
-    linear.output = *to;
-    return cla_problem_from_linear(&linear, problem, error);
+    clattn_linear_desc *linear = &layer->projection_desc[number];
+    clattn_linear_desc_init(linear);
+    linear->batch = layer->attention.batch;
+    linear->length = length;
+    linear->in_features = in_features;
+    linear->out_features = out_features;
+    linear->bias = desc->bias;
+    linear->input = *from;
+    linear->weight.dtype = desc->weight;
+    linear->bias_dtype = desc->weight;
+    linear->output = *to;
+    return cla_problem_from_linear(linear, &layer->projection[number], error);
 }
 
 static clattn_status set_projections(const clattn_layer_desc *desc, const struct sizes *sizes,
@@ -246,19 +250,77 @@ static clattn_status set_projections(const clattn_layer_desc *desc, const struct
     const clattn_layout value = {inner[CLA_VALUE].dtype, {0}}, output = {inner[CLA_OUTPUT].dtype, {0}};
     const clattn_layout *keys_from = desc->inputs == CLATTN_LAYER_SELF ? &desc->input : &desc->context;
     const clattn_layout *values_from = desc->inputs == CLATTN_LAYER_CROSS ? &desc->context : &desc->input;
-    struct cla_problem *projection = layer->projection;
 
-    CLA_TRY(set_projection(desc, sizes->batch, sizes->q_len, &output, sizes->attention_features, &desc->output,
-                           sizes->output_width, &projection[CLA_PROJECT_OUTPUT], error));
-    CLA_TRY(set_projection(desc, sizes->batch, sizes->q_len, &desc->input, sizes->width, &query,
-                           desc->packed ? sizes->packed_features : sizes->query_features,
-                           &projection[CLA_PROJECT_QUERY], error));
+    CLA_TRY(set_projection(desc, layer, CLA_PROJECT_OUTPUT, sizes->q_len, &output, sizes->attention_features,
+                           &desc->output, sizes->output_width, error));
+    CLA_TRY(set_projection(desc, layer, CLA_PROJECT_QUERY, sizes->q_len, &desc->input, sizes->width, &query,
+                           desc->packed ? sizes->packed_features : sizes->query_features, error));
     if (desc->packed)
         return CLATTN_SUCCESS;
-    CLA_TRY(set_projection(desc, sizes->batch, sizes->kv_len, keys_from, sizes->key_width, &key, sizes->key_features,
-                           &projection[CLA_PROJECT_KEY], error));
-    return set_projection(desc, sizes->batch, sizes->kv_len, values_from, sizes->value_width, &value,
-                          sizes->value_features, &projection[CLA_PROJECT_VALUE], error);
+    CLA_TRY(set_projection(desc, layer, CLA_PROJECT_KEY, sizes->kv_len, keys_from, sizes->key_width, &key,
+                           sizes->key_features, error));
+    return set_projection(desc, layer, CLA_PROJECT_VALUE, sizes->kv_len, values_from, sizes->value_width, &value,
+                          sizes->value_features, error);
+}
+
+int cla_layer_projections(const struct cla_problem *whole, struct cla_layer_projection projections[3])
+{
+    const int keys_from = whole->layer_inputs == CLATTN_LAYER_SELF ? CLA_INPUT : CLA_CONTEXT;
+    const int values_from = whole->layer_inputs == CLATTN_LAYER_CROSS ? CLA_CONTEXT : CLA_INPUT;
+    if (whole->layer_packed) {
+        projections[0] = (struct cla_layer_projection){CLA_W_QKV, CLA_INPUT, CLA_PROJECT_QUERY};
+        return 1;
+    }
+    projections[0] = (struct cla_layer_projection){CLA_W_Q, CLA_INPUT, CLA_PROJECT_QUERY};
+    projections[1] = (struct cla_layer_projection){CLA_W_K, keys_from, CLA_PROJECT_KEY};
+    projections[2] = (struct cla_layer_projection){CLA_W_V, values_from, CLA_PROJECT_VALUE};
+    return 3;
+}
+
+/* Every place begins at a multiple of 256 bytes, as a workspace does. */
+enum { ALIGNMENT = 256 };
+
+/* Takes `count` elements from `end` on and gives out where they begin. */
+static size_t take_place(int64_t *end, int64_t count, int64_t element_size)
+{
+    const int64_t start = *end;
+    int64_t bytes = 0;
+    if (!cla_mul(count, element_size, &bytes) || !cla_add(start, bytes, end) || *end > INT64_MAX - ALIGNMENT)
+        *end = INT64_MAX - ALIGNMENT;
+    *end = cla_round_up(*end, ALIGNMENT);
+    return (size_t)start;
+}
+
+struct cla_layer_places cla_layer_places(const struct cla_layer_problem *layer, size_t element_size, bool lse)
+{
+    const struct cla_problem *attention = &layer->attention;
+    const struct cla_tensor *tensor = attention->tensor;
+    const bool packed = layer->whole.layer_packed;
+#define SIZE(operand) (int64_t)(element_size != 0 ? element_size : tensor[operand].element_size)
+    int64_t end = 0;
+    struct cla_layer_places places = {0};
+    places.query =
+        take_place(&end, layer->projection[CLA_PROJECT_QUERY].tensor[CLA_LINEAR_OUTPUT].span, SIZE(CLA_QUERY));
+    if (packed) {
+        places.key = (size_t)(attention->q_heads * attention->head_dim * SIZE(CLA_QUERY));
+        places.value = places.key + (size_t)(attention->kv_heads * attention->head_dim * SIZE(CLA_QUERY));
+    } else {
+        places.key = take_place(&end, tensor[CLA_KEY].span, SIZE(CLA_KEY));
+        places.value = take_place(&end, tensor[CLA_VALUE].span, SIZE(CLA_VALUE));
+    }
+    places.output = take_place(&end, tensor[CLA_OUTPUT].span, SIZE(CLA_OUTPUT));
+    places.lse = take_place(&end, lse ? tensor[CLA_LSE].span : 0, sizeof(float));
+#undef SIZE
+    places.end = (size_t)end;
+    return places;
+}
+
+/* What a run keeps for the backward pass. */
+static clattn_status set_kept(struct cla_layer_problem *layer, clattn_error *error)
+{
+    static const clattn_layout dense_f32 = {CLATTN_F32, {0}};
+    const int64_t extent[4] = {1, 1, 1, (int64_t)(layer->places.end / sizeof(float))};
+    return cla_set_tensor(&layer->whole, CLA_KEPT, &dense_f32, CLA_DTYPES_F32, extent, true, error);
 }
 
 static clattn_status of_attention(clattn_status status, const clattn_error *why, clattn_error *error)
@@ -270,19 +332,24 @@ clattn_status cla_problem_from_layer(const clattn_layer_desc *given, struct cla_
                                      clattn_error *error)
 {
     clattn_layer_desc desc;
-    clattn_attention_desc attention;
+    clattn_attention_desc *attention = &layer->attention_desc;
     clattn_error why = {0};
     struct sizes sizes = {0};
     CLA_TRY(cla_struct_read(given, sizeof desc, &desc, sizeof desc, "clattn_layer_desc", error));
     CLA_CHECK(desc.attention != NULL, error, "attention is NULL: expected a clattn_attention_desc");
     memset(layer, 0, sizeof *layer);
-    CLA_TRY(of_attention(check_attention(desc.attention, &attention, &layer->attention, &why), &why, error));
+    CLA_TRY(of_attention(check_attention(desc.attention, attention, &layer->attention, &why), &why, error));
     if ((unsigned)desc.weight > CLATTN_BF16)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE, "weight is %d (%s): expected f32, f16 or bf16",
                         (int)desc.weight, clattn_dtype_string(desc.weight));
     CLA_TRY(set_sizes(&desc, &layer->attention, &sizes, error));
-    CLA_TRY(of_attention(set_attention(&desc, &sizes, &attention, &layer->attention, &why), &why, error));
+    const bool lse = attention->lse != 0;
+    CLA_TRY(of_attention(set_attention(&desc, &sizes, attention, &layer->attention, &why), &why, error));
     layer->whole = layer->attention;
+    if (!lse)
+        memset(&layer->whole.tensor[CLA_LSE], 0, sizeof layer->whole.tensor[CLA_LSE]);
     CLA_TRY(set_whole(&desc, &sizes, &layer->whole, error));
-    return set_projections(&desc, &sizes, layer, error);
+    CLA_TRY(set_projections(&desc, &sizes, layer, error));
+    layer->places = cla_layer_places(layer, 0, desc.keep && !lse);
+    return desc.keep ? set_kept(layer, error) : CLATTN_SUCCESS;
 }

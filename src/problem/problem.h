@@ -51,7 +51,7 @@ struct cla_operand {
     unsigned flags; /* of cla_operand_flag */
 };
 
-#define CLA_MAX_OPERANDS 32
+#define CLA_MAX_OPERANDS 48
 #define CLA_MAX_TYPED    6
 
 /* One for each operation, static. */
@@ -86,8 +86,10 @@ struct cla_problem {
     struct cla_semantics semantics;   /* attention and its stages, append: of the rest neutral, which is all zero */
     struct cla_angles angles;         /* rotary, sinusoidal */
     clattn_layer_inputs layer_inputs; /* layer */
-    bool accumulate;                  /* backward: gradients are added to what is there */
-    bool accumulate_input;            /* backward of linear: so is d_input, to which the other one does not apply */
+    bool layer_packed;
+    bool accumulate;       /* backward: gradients of weights, biases, what is added to scores are added to
+                              what is there */
+    bool accumulate_input; /* so are those of inputs; of attention, those of query, key and value */
 };
 
 static inline const char *cla_operand_name(const struct cla_problem *problem, int operand)

@@ -186,7 +186,7 @@ static struct cla_run run_of_part(const struct cla_part *part, const struct cla_
         if (!part->plan->problem.tensor[o].present)
             run.buffer[o] = (clattn_buffer){0};
         else
-            run.buffer[o] = link->in_workspace ? place_in(whole->workspace, link->place) : whole->buffer[link->operand];
+            run.buffer[o] = place_in(link->in_workspace ? whole->workspace : whole->buffer[link->operand], link->place);
     }
     run.workspace = place_in(whole->workspace, part->workspace);
     return run;

@@ -162,7 +162,7 @@ clattn_status cla_plan_add_part(clattn_plan *plan, clattn_plan *made, struct cla
 
 void cla_plan_fix_strides(clattn_plan *plan, int operand)
 {
-    plan->fixed_strides |= (uint32_t)1 << operand;
+    plan->fixed_strides |= (uint64_t)1 << operand;
 }
 
 bool cla_plan_strides_are_fixed(const clattn_plan *plan, int operand)

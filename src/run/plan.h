@@ -81,9 +81,9 @@ enum cla_part_length {
 
 /* Where an operand of a plan within a plan comes from. */
 struct cla_link {
-    bool in_workspace;
-    int operand;  /* of the whole */
-    size_t place; /* bytes from the start of the whole's workspace */
+    bool in_workspace; /* the whole's */
+    int operand;       /* of the whole, in which it lies otherwise */
+    size_t place;      /* bytes from the start of either */
 };
 
 /* A plan within a plan, owned by it and run by nobody else. */
@@ -102,7 +102,7 @@ struct clattn_plan {
     char *name;
     char *description;
     size_t workspace_size;  /* bytes */
-    uint32_t fixed_strides; /* a bit an operand: kernels were built for the strides that the problem gives it */
+    uint64_t fixed_strides; /* a bit an operand: kernels were built for the strides that the problem gives it */
     struct cla_step *steps;
     size_t num_steps;
     cl_mem *constants; /* released with the steps */

@@ -20,6 +20,7 @@ void cla_backward_options(struct cla_text *options, const struct cla_problem *pr
     cla_option(options, "CLA_D_QUERY_TYPE", (int64_t)problem->tensor[CLA_D_QUERY].dtype);
     cla_option(options, "CLA_D_KEY_TYPE", (int64_t)problem->tensor[CLA_D_KEY].dtype);
     cla_option(options, "CLA_D_VALUE_TYPE", (int64_t)problem->tensor[CLA_D_VALUE].dtype);
+    cla_option(options, "CLA_ACCUMULATE_INPUT", problem->accumulate_input);
     cla_option(options, "CLA_ACCUMULATE", problem->accumulate);
 }
 
