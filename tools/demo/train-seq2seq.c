@@ -24,7 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SYMBOLS = 10, LENGTH = 24, BATCH = 32, TRAINED = 500, TESTED = 8 }; /* batches, the last two */
+enum { SYMBOLS = 10, LENGTH = 24, BATCH = 32, TRAINED = 700, TESTED = 8 }; /* batches, the last two */
 enum { CELLS = 64, EMBEDDED = 16, GATES = 4 * CELLS };
 enum { SYMBOL = CELLS, STATE = SYMBOL + EMBEDDED, ROW = STATE + CELLS }; /* columns, behind those of the context */
 
@@ -337,7 +337,7 @@ static enum exit_code step_backward(struct demo *demo, struct network *n, struct
     cell_backward(l, t);
     TRY(demo_write(demo, linear.d_output, l->d_gate, sizeof l->d_gate));
     CALL(clattn_linear_backward_run(*n->d_gates, demo->queue, &linear, 0, NULL, NULL, &demo->error));
-    if (l == &n->decoder && n->first == 0) { /* a single key has a weight of 1, whatever the query */
+    if (l == &n->decoder) {
         clattn_attention_backward_args args;
         clattn_attention_backward_args_init(&args, *n->d_query);
         place_backward(n, t, &args);
@@ -539,7 +539,7 @@ static enum exit_code run(struct demo *demo)
     TRY(code);
     printf("right     attention %.1f %%, one vector %.1f %% of the symbols of %d unseen sequences of %d\n",
            100 * mean(my->right[0]), 100 * mean(my->right[1]), TESTED * BATCH, LENGTH);
-    TRY(demo_check("share of symbols wrong with attention", 1 - mean(my->right[0]), 0.1));
+    TRY(demo_check("share of symbols wrong with attention", 1 - mean(my->right[0]), 0.05));
     TRY(demo_check("share of symbols right with one vector", mean(my->right[1]), 0.5));
     return show(demo, my);
 }
