@@ -83,8 +83,8 @@ bool oracle_visible(const struct oracle_operands *operands, int64_t b, int64_t h
 
 /* ---- one row -------------------------------------------------------------------------------------------------- */
 
-/* sum q_d k_d and sum |q_d k_d|, in eight interleaved parts that a compiler can hold in vectors. */
-static void dot(const float *query, const float *key, int64_t dim, double *sum, double *amplitude)
+/* In eight interleaved parts that a compiler can hold in vectors. */
+void oracle_dot(const float *query, const float *key, int64_t dim, double *sum, double *amplitude)
 {
     double sums[8] = {0};
     double amplitudes[8] = {0};
@@ -125,7 +125,7 @@ static void compute_raw(const struct oracle_operands *o, int64_t b, int64_t h, i
         if (at < 0)
             continue;
         const float *key = oracle_widen(desc->key.dtype, o->key, at, desc->head_dim, widened_key);
-        dot(query, key, desc->head_dim, &row->raw[j], &row->raw_amplitude[j]);
+        oracle_dot(query, key, desc->head_dim, &row->raw[j], &row->raw_amplitude[j]);
         row->raw[j] *= scale;
         row->raw_amplitude[j] *= fabs(scale);
     }

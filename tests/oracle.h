@@ -89,6 +89,9 @@ double oracle_round(clattn_dtype dtype, double value);
  */
 const float *oracle_widen(clattn_dtype dtype, const void *array, int64_t index, int64_t count, float *widened);
 
+/* sum q_d k_d and sum |q_d k_d|. */
+void oracle_dot(const float *query, const float *key, int64_t dim, double *sum, double *amplitude);
+
 /* The strides of a layout over `extent`, dense ones filled in, and the elements from its first to its last. */
 void oracle_strides(const clattn_layout *layout, const int64_t extent[4], int64_t strides[4]);
 int64_t oracle_span(const int64_t strides[4], const int64_t extent[4]);

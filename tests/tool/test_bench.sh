@@ -38,6 +38,7 @@ edited() {
 
 small=b1h4g2q5k7d8:f32:causal
 window=b1h2q2k100d8:f16:window=3,0@bottom-right
+backward=b1h1q1k2d2:f32:backward
 
 # ---- usage, and what cannot be measured ----
 
@@ -50,34 +51,37 @@ refused 2 'kernel is nonsense: expected auto, all or some of these, .*: flash, .
 refused 2 'kernel is : expected auto' bench --kernel flash,
 refused 2 'flash is given twice' bench --kernel flash,unfused,flash
 refused 2 '^clattn bench: b1h2q4k4d4: .*type' bench $small b1h2q4k4d4
-sets='expected one of these: prefill, causal, decode, grouped, odd; or a problem, such as b1h'
+sets='expected one of these: prefill, causal, decode, grouped, odd, train; or a problem, such as b1h'
 refused 2 "'' is no name: $sets" bench ''
 refused 2 "prefil is no name: $sets" bench prefil
 refused 2 "Decode is no name: $sets" bench prefill Decode
 refused 2 'b1h3g2q4k4d4:f32: kv_heads is 2' bench b1h3g2q4k4d4:f32
 refused 3 'no OpenCL device' bench --device 99:0
 refused 1 'none/x.json: cannot be written: its folder none: No such file' bench $small -o none/x.json
+refused 2 'backward: --kernel names none that computes gradients: expected auto' bench $backward --kernel unfused
+refused 2 "$small: --kernel names none that computes attention: expected auto" bench $small --kernel tiled
 refused 5 'scores=raw: flash: ' bench b1h2q4k4d4:f32:scores=raw --kernel unfused,flash
 
 # ---- the report ----
 
-ok bench $small $window --json -o base.json --repeat 3
+ok bench $small $window $backward --kernel auto --json -o base.json --repeat 3
 checks=$((checks + 1))
 [ -z "$(cat out err)" ] || problem "it says: $(cat out err)"
 for name in fma_gflops matrix_gflops read_gbs copy_gbs launch_us; do
     is $name base.json null
 done
-is problem base.json $small $window
-is verified base.json true true
-is fma_share base.json null null
-is floor_share base.json null null
+is problem base.json $small $window $backward
+is verified base.json true true true
+is fma_share base.json null null null
+is floor_share base.json null null null
 for name in device driver version kernel tile extra_bytes first_call_s; do
     checks=$((checks + 1))
     [ -n "$(field $name base.json)" ] || problem "no $name in $(cat base.json)"
 done
 
 # Query i of 5 sees 3 + i of 7 keys, 25 in all: 2 * 4 * 25 * (8 + 8) operations. Q and O have 4 * 5 rows, K and V 2 * 7,
-# of 8 floats. Through the window the two queries see 4 keys each, and 5 in all.
+# of 8 floats. Through the window the two queries see 4 keys each, and 5 in all. A backward pass counts as 2.5 times the 16
+# operations of its forward on the two pairs, and twice the 6 rows of 2 floats.
 work() { # OPERATIONS BYTES LINE
     set -- "$1" "$2" "$(field gflops base.json | sed -n "$3p")" "$(field gbs base.json | sed -n "$3p")" \
         "$(field median_s base.json | sed -n "$3p")"
@@ -86,9 +90,10 @@ work() { # OPERATIONS BYTES LINE
 }
 work 3200 2176 1
 work 512 448 2
+work 40 96 3
 checks=$((checks + 1))
-{ field min_s base.json; field median_s base.json; } | awk '{ t[NR] = $1 } END { exit !(NR == 4 && t[1] > 0 &&
-    t[2] > 0 && t[1] <= t[3] && t[2] <= t[4]) }' || problem "min_s and median_s: $(cat base.json)"
+{ field min_s base.json; field median_s base.json; } | awk '{ t[NR] = $1 } END { exit !(NR == 6 && t[1] > 0 &&
+    t[2] > 0 && t[3] > 0 && t[1] <= t[4] && t[2] <= t[5] && t[3] <= t[6]) }' || problem "min_s and median_s: $(cat base.json)"
 
 ok bench $small --json --roofline --repeat 3
 
@@ -121,7 +126,7 @@ checks=$((checks + 1))
     problem "expected shares above 0: $(cat out)"
 
 # Every variant takes the small problem; only one gives scores out, and what is left out is said.
-variants=$("$clattn" bench --kernel nonsense 2>&1 | sed 's/.*: //; s/,//g')
+variants=$("$clattn" run --random $small --kernel nonsense 2>&1 | sed 's/.*: //; s/,//g')
 ok bench $small --kernel all --csv --repeat 1
 says '^device,driver,version,problem,kernel,tile,verified,median_s,min_s,gflops,gbs,fma_share,floor_share,' out
 checks=$((checks + 1))

@@ -63,6 +63,10 @@ completes run --scores-stage m
 offers masked
 completes run --kernel un
 offers unfused
+completes run --backward-kernel til
+offers tiled
+completes bench --kernel til
+offers tiled
 completes run --scale ''
 offers ''
 touch some.npy some.npz
@@ -72,6 +76,8 @@ completes run --mask some
 offers some.npy some.npz
 completes bench pre
 offers prefill
+completes bench tr
+offers train
 completes demo see
 offers ''
 completes demo seq

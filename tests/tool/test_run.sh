@@ -77,6 +77,52 @@ run --window 0,0 --align bottom-right
 holds o.npy 3 4
 run --window -1,0 --align 0
 holds o.npy 1 2
+# Its gradients.
+#
+# With the gradient (1, 0) of the output, values get the weights times it. The weights' gradients are those of the
+# values' first numbers, 1 and 3, and the scores' w (1 - o) and w (3 - o), o being 2.76159416: -0.20998717 and its opposite.
+# The query gets 0.20998717 (k2 - k1), and keys get the scores' gradients times the query.
+
+# shellcheck disable=SC2059
+{ header '<f4' '1, 1, 1, 2'; printf "$one\000\000\000\000"; } >do.npy
+files='-q q.npy -k k.npy -v k.npy --scale 1 --verify --d-output do.npy'
+run --d-query dq.npy --d-key dk.npy --d-value dv.npy
+holds dq.npy 0.41997434 0.41997434
+holds dk.npy -0.10499359 -0.10499359 0.10499359 0.10499359
+holds dv.npy 0.11920292 0 0.88079708 0
+says "'<f4', 'fortran_order': False, 'shape': (1, 1, 2, 2)" dk.npy
+says '^backward  b1h1q1k2d2:f32:scale=1:backward$' err
+checks=$((checks + 1))
+[ "$(grep -c '^verified  yes' err)" -eq 2 ] || problem "not verified: $(cat err)"
+
+# What is added to scores, here 0 but for a sink of 1.5: weights 0.10650699, 0.78698604 and the sink's 0.10650699, the
+# output's first number 2.46746511, the scores' gradients -0.15629530 and 0.41909754. The query stands at the second key.
+zeros zero.npy '<f4' '1, 2' 8
+zeros slope.npy '<f4' '1,' 4
+zeros near.npy '<f4' '1, 3' 12
+# shellcheck disable=SC2059
+{ header '<f4' '1,'; printf '\000\000\300\077'; } >sink.npy
+run --mask zero.npy --sinks sink.npy --alibi slope.npy --relative-bias near.npy --align bottom-right \
+    --d-mask dm.npy --d-sinks ds.npy --d-alibi da.npy --d-relative-bias dr.npy
+holds dm.npy -0.15629530 0.41909754
+holds ds.npy -0.26280228
+holds da.npy 0.15629530
+holds dr.npy -0.15629530 0.41909754 0
+says "'shape': (1, 2)," dm.npy
+says "'shape': (1,)," ds.npy
+says "'shape': (1,)," da.npy
+says "'shape': (1, 3)," dr.npy
+says ':backward=mask,sinks,alibi,relative$' err
+
+# keys in another order; as JSON, with the time of each pass
+ok run --random b1h1q1k2d2:f32:backward --layout bshd --d-key dk.npy --verify --time --json
+says "'shape': (1, 2, 1, 2)" dk.npy
+tr -d ' \n' <out >flat
+says '"backward":{"problem":"b1h1q1k2d2:f32:backward",.*"verified":true,.*"seconds":[0-9.e-]*,"runs":[0-9]*,"gflops":' flat
+ok run --random b1h1q1k2d2:f32 --json
+says '"backward": null' out
+
+files='-q q.npy -k k.npy -v k.npy -o o.npy --scale 1 --verify'
 run --dtype bf16
 says 'd2:bf16' err
 says "'<f4'" o.npy
@@ -497,6 +543,7 @@ if [ -w /dev/full ]; then
     rm -f o.npy
     refused 1 '/dev/full: cannot be written: No space' run -q q.npy -k k.npy -v k.npy -o o.npy --lse /dev/full
     refused 1 '/dev/full: cannot be written: No space' run -q q.npy -k k.npy -v k.npy -o /dev/full --lse lse2.npy
+    refused 1 '/dev/full: cannot be written: No space' run --random b1h1q1k2d2:f32:backward --d-query dq2.npy --d-key /dev/full
     checks=$((checks + 1))
     "$clattn" run -q q.npy -k k.npy -v k.npy --json >/dev/full 2>err
     [ $? -eq 1 ] || problem 'JSON to a full disk succeeds'

@@ -35,8 +35,9 @@ for arguments in --help 'devices --help' 'run --help' 'run -q x --help' 'bench -
 done
 for option in query key value output past-key past-value present-key present-value random seed layout q-heads kv-heads \
     scale softcap causal window window-shift align mask mask-pad kv-lengths q-cu-lengths kv-cu-lengths block-table kv-len \
-    circular sinks alibi relative-bias dropout dropout-seed dropout-offset lse scores scores-stage heatmap heatmap-head \
-    dtype kernel device verify time json; do
+    circular sinks alibi relative-bias dropout dropout-seed dropout-offset lse scores scores-stage d-output d-lse d-query \
+    d-key d-value d-mask d-sinks d-alibi d-relative-bias heatmap heatmap-head dtype kernel backward-kernel device verify \
+    time json; do
     "$clattn" run --help >out
     says "--$option" out
 done
@@ -132,6 +133,18 @@ bad 2 'random excludes' --random b1h1q1k1d1:f32
 bad 2 'kernel is nonsense: .*: [a-z_, ]*unfused' --kernel nonsense
 bad 2 'kernel is : .*: [a-z_, ]*flash' --kernel ''
 bad 2 'two outputs' --lse ./o.npy
+bad 2 'd-query is given without --d-output: expected the gradient of the result$' --d-query dq.npy
+bad 2 'd-output is given without a gradient to compute: expected --d-query or another$' --d-output q.npy
+bad 2 'd-lse is given without a gradient to compute' --d-lse l.npy
+bad 2 'backward-kernel is given without a gradient' --backward-kernel auto
+bad 2 'backward-kernel is nonsense: expected auto or one of these: [a-z_, ]*tiled' \
+    --d-output q.npy --d-query dq.npy --backward-kernel nonsense
+bad 2 'd-mask is given without --mask$' --d-output q.npy --d-mask dm.npy
+bad 2 'd-sinks is given without --sinks$' --d-output q.npy --d-sinks ds.npy
+bad 2 'd-alibi is given without --alibi$' --d-output q.npy --d-alibi da.npy
+bad 2 'd-relative-bias is given without --relative-bias$' --d-output q.npy --d-relative-bias dr.npy
+bad 2 'd-key is given with keys that are paged or circular: caches are not trained on$' \
+    --d-output q.npy --d-key dk.npy --block-table t.npy
 
 # ---- the problem string, and what contradicts it ----
 
@@ -159,6 +172,11 @@ refused 2 'relative-bias is b.npy: the problem' run --random b1h2q4k4d4:f32:rela
 refused 2 'past and present' run --random b1h2q4k4d4:f32:ragged=kv --present-key p.npy
 refused 2 'random: ' run --random b1h2q4k4d4:f32:paged=0
 refused 2 'seed is -1: expected' run --random b1h2q4k4d4:f32 --seed -1
+refused 2 'random: problem string, at "backward=x": expected backward, or' run --random b1h2q4k4d4:f32:backward=x
+refused 2 'random: d_sinks is 1 and attention.sinks is 0' run --random b1h2q4k4d4:f32:backward=sinks
+refused 2 'd-query is given with keys that are paged' run --random b1h2q4k4d4:f32:paged=2 --d-query dq.npy
+refused 2 'd-mask: the mask of the problem is boolean: expected mask=add$' \
+    run --random b1h2q4k4d4:f32:mask=bool --d-mask dm.npy
 
 # ---- files ----
 
@@ -242,6 +260,21 @@ zeros m.npy '<i2' '8,' 16
 bad 4 'm.npy: mask is int16 \[8\]: expected what broadcasts' --mask m.npy
 zeros m.npy '|O' '7,' 56
 bad 4 'expected bool, int8, .*, uint64, float16, bfloat16, float32 or float64' --mask m.npy
+
+# what gradients are made from has the shape of what it is a gradient of
+zeros d8.npy '<f4' '1, 4, 5, 8' 640
+zeros d6.npy '<f4' '1, 4, 5, 6' 480
+zeros whole.npy '<i4' '1, 4, 5, 6' 480
+bad 4 'd8.npy: d_output is float32 \[1, 4, 5, 8\]: expected the shape \[1, 4, 5, 6\], as output has$' \
+    --d-output d8.npy --d-query dq.npy
+bad 4 'd6.npy: d_lse is float32 \[1, 4, 5, 6\]: expected the shape \[1, 4, 5\], as lse has$' \
+    --d-output d6.npy --d-lse d6.npy --d-query dq.npy
+bad 4 'whole.npy: cannot be read as d_output: its element type' --d-output whole.npy --d-query dq.npy
+zeros seen.npy '|b1' '5, 7' 35
+bad 4 'seen.npy: mask is bool \[5, 7\]: expected floats with --d-mask: only what is added has a gradient$' \
+    --mask seen.npy --d-output d6.npy --d-mask dm.npy
+
+bad 2 'is given for two outputs' --d-output d6.npy --d-key dk.npy --d-value dk.npy
 
 # ---- several arrays in a file, and standard input ----
 

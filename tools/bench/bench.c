@@ -23,7 +23,7 @@ static enum exit_code prepare(const struct bench_request *request, const json_t 
     report->has_baseline = baseline != NULL;
     if (baseline != NULL)
         TRY(baseline_check(request->values.text[BENCH_BASELINE], baseline, request, &report->device));
-    report->results = calloc((size_t)(request->num_problems * request->num_kernels), sizeof *report->results);
+    report->results = calloc((size_t)bench_most_results(request), sizeof *report->results);
     return report->results != NULL ? EXIT_DONE : fail(EXIT_FAILED, "no memory for the results");
 }
 
@@ -108,20 +108,26 @@ const struct command bench_command = {
     .name = "bench",
     .summary = "measure how fast attention is, against what the device can do and against an earlier time",
     .details =
-        "PROBLEM is as for clattn run --random, or the name of one of these, which are measured where none is given:\n"
+        "PROBLEM is as for clattn run --random, or the name of one of these, which, but for those of train, are "
+        "measured\n"
+        "where none is given:\n"
         "\n"
         "  prefill  " BENCH_PREFILL "\n"
         "  causal   " BENCH_CAUSAL "\n"
         "  decode   " BENCH_DECODE "\n"
         "  grouped  " BENCH_GROUPED "\n"
         "  odd      " BENCH_ODD "\n"
+        "  train    " BENCH_TRAIN " with d64 and d128, f32 and bf16, full and causal, each forward and backward\n"
+        "\n"
+        "A backward pass is measured by itself: the forward has left what it reads.\n"
         "\n"
         "Each kernel is verified on each problem, then all of them are timed in turns, so that ratios hold where the\n"
         "machine's speed does not. A time is that of a run and the wait for it, everything being on the device; FIRST\n"
         "that of making a plan and running it once. EXTRA is memory beyond inputs and outputs.\n"
         "\n"
         "GFLOP/s count a multiplication and an addition for every element of key and value in every pair of query and\n"
-        "key that causality, window and lengths leave; GB/s count queries, keys, values and outputs once. With\n"
+        "key that causality, window and lengths leave; GB/s count queries, keys, values and outputs once. Of a\n"
+        "backward pass 2.5 times the operations count and twice the bytes, whatever its kernels spend. With\n"
         "--roofline the device is measured, once before and then in every turn of a result. FMA is the share of the\n"
         "multiply-adds that it did beside the result, and FLOOR that of the least time a run could take: its\n"
         "multiply-adds, or its bytes at the speed of reading, whichever takes longer, and one launch. What stays in\n"
@@ -131,6 +137,7 @@ const struct command bench_command = {
         "slower by more than --max-regress makes the exit code 7.\n",
     .examples = "  clattn bench --roofline\n"
                 "  clattn bench decode b1h32g8q1k8192d128:bf16 --kernel all\n"
+                "  clattn bench train --roofline\n"
                 "  clattn bench --json -o before.json\n"
                 "  clattn bench --baseline before.json --max-regress 5\n",
     .argument = "[PROBLEM...]",

@@ -32,12 +32,17 @@ extern const struct poptOption bench_options[];
 #define BENCH_GROUPED "b1h32g8q512k512d128:f32"
 #define BENCH_ODD     "b2h5q203k1021d72v80:f32"
 
+/* What the problems of the set `train` begin with; dim, type and causality vary, and both passes are there. */
+#define BENCH_TRAIN "b1h8q2048k2048"
+
 #define BENCH_MAX_KERNELS 16
 #define BENCH_MAX_PROBLEM 512
 
 struct bench_problem {
     char text[BENCH_MAX_PROBLEM]; /* in its one form, whatever was given */
+    enum pass pass;
     clattn_attention_desc desc;
+    clattn_attention_backward_desc backward;
 };
 
 /* What the command line asks for. */
@@ -45,8 +50,10 @@ struct bench_request {
     struct option_values values; /* file names and flags stay as they were given */
     struct bench_problem *problems;
     int num_problems;
-    const char *kernels[BENCH_MAX_KERNELS]; /* names or "auto" */
-    int num_kernels;
+    struct bench_kernels {
+        const char *names[BENCH_MAX_KERNELS]; /* or "auto" */
+        int count;
+    } kernels[NUM_PASSES];
     bool every_kernel; /* all that there are: those that refuse a problem are left out */
     int most_runs;     /* of each kernel on each problem, and for how long at most, where three runs take less */
     double seconds;
@@ -58,6 +65,9 @@ static inline bool bench_requested(const struct bench_request *request, enum ben
 {
     return request->values.text[option] != NULL;
 }
+
+/* Results that there may be. */
+int bench_most_results(const struct bench_request *request);
 
 /* From values to all the rest; what contradicts itself is EXIT_USAGE. To be freed in any case. */
 enum exit_code bench_request(struct bench_request *request);

@@ -18,6 +18,7 @@
 /* A kernel on a problem. */
 struct candidate {
     clattn_plan *plan;
+    enum pass pass;
     struct launch *launch; /* of the problem */
     struct bench_result *result;
     double *seconds; /* [most_runs] */
@@ -50,6 +51,20 @@ static void show(const struct bench *bench, const char *what, const char *proble
 
 /* ---- verifying ---- */
 
+/* What a backward pass reads of the forward. */
+static enum exit_code run_forward(struct bench *bench, struct launch *launch, struct arrays *arrays)
+{
+    clattn_plan *plan = NULL;
+    clattn_error error;
+    if (launch_plan(bench->context, arrays, FORWARD, NULL, &plan, &error) != CLATTN_SUCCESS)
+        return fail_library(&error);
+    launch_set_plan(launch, FORWARD, plan);
+    enum exit_code code = launch_run(launch, arrays);
+    launch->plan[FORWARD] = NULL;
+    clattn_plan_release(plan);
+    return code;
+}
+
 static enum exit_code prepare(struct bench *bench, struct launch *launch, struct arrays *arrays)
 {
     for (enum operand operand = QUERY; operand < NUM_OPERANDS; operand++)
@@ -59,16 +74,18 @@ static enum exit_code prepare(struct bench *bench, struct launch *launch, struct
         }
     TRY(launch_create(launch, bench->context, arrays));
     TRY(arrays_fill(arrays, 0));
-    return launch_upload(launch, arrays, QUERY, OUTPUT);
+    return arrays_have_gradients(arrays) ? run_forward(bench, launch, arrays)
+                                         : launch_upload(launch, arrays, QUERY, OUTPUT);
 }
 
-/* Outputs become NaN, so that none passes for another kernel's. */
-static enum exit_code spoil_outputs(struct launch *launch, struct arrays *arrays)
+/* Outputs become NaN, so that none passes for another kernel's; those that are added to, 0. */
+static enum exit_code spoil_outputs(struct launch *launch, struct arrays *arrays, enum pass pass)
 {
-    for (enum operand operand = OUTPUT; operand < NUM_OPERANDS; operand++)
+    const enum operand first = pass == BACKWARD ? D_QUERY : OUTPUT;
+    for (enum operand operand = first; operand < NUM_OPERANDS; operand++)
         if (arrays->array[operand].data != NULL)
-            memset(arrays->array[operand].data, 0xff, arrays->array[operand].bytes);
-    return launch_upload(launch, arrays, OUTPUT, NUM_OPERANDS);
+            memset(arrays->array[operand].data, arrays->backward.accumulate ? 0 : 0xff, arrays->array[operand].bytes);
+    return launch_upload(launch, arrays, first, NUM_OPERANDS);
 }
 
 static enum exit_code verify(struct bench *bench, struct launch *launch, struct arrays *arrays,
@@ -76,7 +93,8 @@ static enum exit_code verify(struct bench *bench, struct launch *launch, struct 
 {
     TRY(launch_download(launch, arrays));
     struct verification verification;
-    TRY(verify_outputs(arrays, true, MOST_PRODUCTS, &verification));
+    TRY(arrays_have_gradients(arrays) ? verify_gradients(arrays, MOST_PRODUCTS, &verification)
+                                      : verify_outputs(arrays, true, MOST_PRODUCTS, &verification));
     result->verified = verification.passed;
     if (!verification.passed) {
         fail(EXIT_VERIFICATION, "%s: %s: verification failed: %s", result->problem, result->kernel,
@@ -92,12 +110,11 @@ static enum exit_code add_candidate(struct bench *bench, const char *problem, co
 {
     struct candidate *candidate = &bench->candidates[bench->num_candidates];
     struct bench_result *result = &bench->report->results[bench->report->num_results];
-    clattn_attention_desc desc = arrays->desc;
+    const enum pass pass = arrays_have_gradients(arrays) ? BACKWARD : FORWARD;
     clattn_error error;
-    desc.variant = kernel;
-    TRY(spoil_outputs(launch, arrays));
+    TRY(spoil_outputs(launch, arrays, pass));
     double begin = timing_now();
-    if (clattn_attention_plan_create(bench->context, &desc, &candidate->plan, &error) != CLATTN_SUCCESS) {
+    if (launch_plan(bench->context, arrays, pass, kernel, &candidate->plan, &error) != CLATTN_SUCCESS) {
         if (!bench->request->every_kernel || error.status != CLATTN_ERROR_UNSUPPORTED)
             return fail(exit_code_of(&error), "%s: %s", problem, error.message);
         note("%s: left out: %s", problem, error.message);
@@ -106,16 +123,17 @@ static enum exit_code add_candidate(struct bench *bench, const char *problem, co
     }
     bench->num_candidates++;
     bench->report->num_results++;
-    launch_set_plan(launch, candidate->plan);
-    TRY(launch_once(launch));
+    launch_set_plan(launch, pass, candidate->plan);
+    TRY(launch_once(launch, pass));
     result->first_call = timing_now() - begin;
     result->extra_bytes = clattn_plan_workspace_size(candidate->plan);
-    result->work = launch_work(arrays);
+    result->work = launch_work(arrays, pass);
     snprintf(result->problem, sizeof result->problem, "%s", clattn_plan_problem(candidate->plan));
     snprintf(result->kernel, sizeof result->kernel, "%s", clattn_plan_variant(candidate->plan));
     snprintf(result->tile, sizeof result->tile, "%s", launch_tile(candidate->plan));
     candidate->result = result;
     candidate->launch = launch;
+    candidate->pass = pass;
     candidate->seconds = calloc((size_t)bench->request->most_runs, sizeof *candidate->seconds);
     candidate->beside = calloc(bench->meter != NULL ? (size_t)bench->request->most_runs : 1, sizeof *candidate->beside);
     if (candidate->seconds == NULL || candidate->beside == NULL)
@@ -126,12 +144,14 @@ static enum exit_code add_candidate(struct bench *bench, const char *problem, co
 static enum exit_code add_candidates(struct bench *bench, const struct bench_problem *problem, struct arrays *arrays)
 {
     struct launch *launch = &bench->launches[bench->num_launches++];
+    const struct bench_kernels *kernels = &bench->request->kernels[problem->pass];
     arrays->desc = problem->desc;
+    arrays->backward = problem->backward;
     show(bench, "preparing", problem->text, "arrays");
     TRY(prepare(bench, launch, arrays));
-    for (int i = 0; i < bench->request->num_kernels; i++) {
-        show(bench, "verifying", problem->text, bench->request->kernels[i]);
-        TRY(add_candidate(bench, problem->text, bench->request->kernels[i], launch, arrays));
+    for (int i = 0; i < kernels->count; i++) {
+        show(bench, "verifying", problem->text, kernels->names[i]);
+        TRY(add_candidate(bench, problem->text, kernels->names[i], launch, arrays));
         bench->progress += bench->step;
     }
     return EXIT_DONE;
@@ -156,9 +176,9 @@ static double finished(const struct bench *bench, const struct candidate *candid
 
 static enum exit_code run_once(const struct candidate *candidate, double *seconds)
 {
-    launch_set_plan(candidate->launch, candidate->plan);
+    launch_set_plan(candidate->launch, candidate->pass, candidate->plan);
     double begin = timing_now();
-    TRY(launch_once(candidate->launch));
+    TRY(launch_once(candidate->launch, candidate->pass));
     *seconds = timing_now() - begin;
     return EXIT_DONE;
 }
@@ -283,7 +303,7 @@ static enum exit_code measure(struct bench *bench)
 enum exit_code bench_measure(const struct bench_request *request, clattn_context *context, struct meter *meter,
                              double progress, struct bench_report *report)
 {
-    int num_candidates = request->num_problems * request->num_kernels;
+    int num_candidates = bench_most_results(request);
     struct bench bench = {
         .request = request,
         .context = context,

@@ -31,45 +31,111 @@ const struct poptOption bench_options[] = {
     OPTIONS_END,
 };
 
+/* Problems by their names, those of one name together; they are measured where none is given, but for `train`. */
+#define TRAIN(rest)                                                                                                    \
+    {"train", BENCH_TRAIN rest ":lse"},                                                                                \
+    {                                                                                                                  \
+        "train", BENCH_TRAIN rest ":backward"                                                                          \
+    }
 static const struct {
     const char *name, *problem;
 } set[] = {
-    {"prefill", BENCH_PREFILL}, {"causal", BENCH_CAUSAL}, {"decode", BENCH_DECODE},
-    {"grouped", BENCH_GROUPED}, {"odd", BENCH_ODD},
+    {"prefill", BENCH_PREFILL}, {"causal", BENCH_CAUSAL}, {"decode", BENCH_DECODE}, {"grouped", BENCH_GROUPED},
+    {"odd", BENCH_ODD},         TRAIN("d64:f32"),         TRAIN("d64:f32:causal"),  TRAIN("d64:bf16"),
+    TRAIN("d64:bf16:causal"),   TRAIN("d128:f32"),        TRAIN("d128:f32:causal"), TRAIN("d128:bf16"),
+    TRAIN("d128:bf16:causal"),
 };
-#define SET_SIZE ((int)(sizeof set / sizeof *set))
+#define SET_SIZE     ((int)(sizeof set / sizeof *set))
+#define DEFAULT_SIZE 5 /* those in front */
+
+static enum exit_code unknown_name(const char *given)
+{
+    char names[128] = "";
+    for (int i = 0; i < SET_SIZE; i++)
+        if (i == 0 || strcmp(set[i].name, set[i - 1].name) != 0)
+            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", set[i].name);
+    return fail(EXIT_USAGE, "%s is no name: expected one of these: %s; or a problem, such as " BENCH_DECODE,
+                *given != '\0' ? given : "''", names);
+}
 
 static enum exit_code read_problem(const char *text, struct bench_problem *problem)
 {
     clattn_error error;
-    const char *given = text;
-    for (int i = 0; i < SET_SIZE; i++)
-        if (strcmp(text, set[i].name) == 0)
-            text = set[i].problem;
-    if (text == given && text[strcspn(text, "0123456789:")] == '\0') { /* no problem has such a string */
-        char names[128] = "";
-        for (int i = 0; i < SET_SIZE; i++)
-            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", set[i].name);
-        return fail(EXIT_USAGE, "%s is no name: expected one of these: %s; or a problem, such as " BENCH_DECODE,
-                    *given != '\0' ? given : "''", names);
-    }
+    const clattn_attention_backward_desc *backward = &problem->backward;
+    if (text[strcspn(text, "0123456789:")] == '\0') /* no problem has such a string */
+        return unknown_name(text);
     clattn_attention_desc_init(&problem->desc);
-    if (clattn_attention_desc_parse(text, &problem->desc, &error) != CLATTN_SUCCESS)
-        return fail(EXIT_USAGE, "%s: %s", *given != '\0' ? given : "''", error.message);
-    clattn_attention_desc_format(&problem->desc, problem->text, sizeof problem->text);
+    clattn_attention_backward_desc_init(&problem->backward);
+    if (clattn_attention_backward_desc_parse(text, &problem->desc, &problem->backward, &error) != CLATTN_SUCCESS)
+        return fail(EXIT_USAGE, "%s: %s", text, error.message);
+    const bool wanted = clattn_attention_backward_desc_format(backward, problem->text, sizeof problem->text) > 0;
+    problem->pass = wanted ? BACKWARD : FORWARD;
+    if (!wanted)
+        clattn_attention_desc_format(&problem->desc, problem->text, sizeof problem->text);
     return EXIT_DONE;
+}
+
+/* Adds the problems that `text` names, or the one that it is. */
+static enum exit_code add_problems(struct bench_request *request, const char *text)
+{
+    bool named = false;
+    for (int i = 0; i < SET_SIZE; i++)
+        if (strcmp(text, set[i].name) == 0) {
+            named = true;
+            TRY(read_problem(set[i].problem, &request->problems[request->num_problems++]));
+        }
+    return named ? EXIT_DONE : read_problem(text, &request->problems[request->num_problems++]);
 }
 
 static enum exit_code read_problems(struct bench_request *request)
 {
-    int given = request->values.num_arguments, count = given > 0 ? given : SET_SIZE;
-    request->problems = calloc((size_t)count, sizeof *request->problems);
+    int given = request->values.num_arguments;
+    request->problems = calloc((size_t)(given > 0 ? given : 1) * SET_SIZE, sizeof *request->problems);
     if (request->problems == NULL)
-        return fail(EXIT_FAILED, "no memory for %d problems", count);
-    request->num_problems = count;
-    for (int i = 0; i < count; i++)
-        TRY(read_problem(given > 0 ? request->values.arguments[i] : set[i].name, &request->problems[i]));
+        return fail(EXIT_FAILED, "no memory for %d problems", given);
+    for (int i = 0; i < given; i++)
+        TRY(add_problems(request, request->values.arguments[i]));
+    for (int i = 0; i < DEFAULT_SIZE && given == 0; i++)
+        TRY(add_problems(request, set[i].name));
+    for (int i = 0; i < request->num_problems; i++)
+        if (request->kernels[request->problems[i].pass].count == 0)
+            return fail(EXIT_USAGE, "%s: --kernel names none that computes %s: expected auto, all or another",
+                        request->problems[i].text, request->problems[i].pass == BACKWARD ? "gradients" : "attention");
     return EXIT_DONE;
+}
+
+int bench_most_results(const struct bench_request *request)
+{
+    int count = 0;
+    for (int i = 0; i < request->num_problems; i++)
+        count += request->kernels[request->problems[i].pass].count;
+    return count;
+}
+
+static const char *(*const variants[NUM_PASSES])(size_t index) = {clattn_attention_variant,
+                                                                  clattn_attention_backward_variant};
+
+/* The kernels of both passes, one list after the other. */
+static const char *any_variant(size_t index)
+{
+    size_t count = 0;
+    while (variants[FORWARD](count) != NULL)
+        count++;
+    return index < count ? variants[FORWARD](index) : variants[BACKWARD](index - count);
+}
+
+/* Adds a name to the kernels of a pass where that has such a one; false where it is there already. */
+static bool add_kernel(struct bench_kernels *kernels, enum pass pass, const char *name)
+{
+    bool known = strcmp(name, "auto") == 0;
+    for (size_t i = 0; variants[pass](i) != NULL; i++)
+        known = known || strcmp(name, variants[pass](i)) == 0;
+    for (int i = 0; i < kernels->count; i++)
+        if (strcmp(name, kernels->names[i]) == 0)
+            return false;
+    if (known && kernels->count < BENCH_MAX_KERNELS)
+        kernels->names[kernels->count++] = name;
+    return true;
 }
 
 /* A list with commas; its text is cut into names. */
@@ -77,29 +143,23 @@ static enum exit_code read_kernels(struct bench_request *request)
 {
     char *list = request->values.text[BENCH_KERNEL];
     request->every_kernel = list != NULL && strcmp(list, "all") == 0;
-    if (list == NULL || request->every_kernel) {
-        request->kernels[0] = "auto";
-        request->num_kernels = 1;
-        for (int i = 0; request->every_kernel && i < BENCH_MAX_KERNELS; i++) {
-            request->kernels[i] = clattn_attention_variant((size_t)i);
-            if (request->kernels[i] == NULL)
-                break;
-            request->num_kernels = i + 1;
-        }
-        return EXIT_DONE;
+    for (enum pass pass = FORWARD; pass < NUM_PASSES; pass++) {
+        if (list == NULL)
+            add_kernel(&request->kernels[pass], pass, "auto");
+        for (size_t i = 0; request->every_kernel && variants[pass](i) != NULL; i++)
+            add_kernel(&request->kernels[pass], pass, variants[pass](i));
     }
+    if (list == NULL || request->every_kernel)
+        return EXIT_DONE;
     for (char *name = list, *end; name != NULL; name = end) {
         end = strchr(name, ',');
         if (end != NULL)
             *end++ = '\0';
         if (strcmp(name, "auto") != 0)
-            TRY(parse_kernel("--kernel", name, "auto, all or some of these, with commas between them"));
-        for (int i = 0; i < request->num_kernels; i++)
-            if (strcmp(name, request->kernels[i]) == 0)
+            TRY(parse_kernel("--kernel", name, "auto, all or some of these, with commas between them", any_variant));
+        for (enum pass pass = FORWARD; pass < NUM_PASSES; pass++)
+            if (!add_kernel(&request->kernels[pass], pass, name))
                 return fail(EXIT_USAGE, "--kernel: %s is given twice", name);
-        if (request->num_kernels == BENCH_MAX_KERNELS)
-            return fail(EXIT_USAGE, "--kernel: expected at most %d names", BENCH_MAX_KERNELS);
-        request->kernels[request->num_kernels++] = name;
     }
     return EXIT_DONE;
 }

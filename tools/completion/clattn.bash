@@ -24,7 +24,11 @@ _clattn_takes() {
 _clattn_values() {
     case $3 in
         ALIGN) echo top-left bottom-right ;;
-        NAME | NAME,...) echo auto && "$1" run --random b1h1q1k1d1:f32 --kernel '' 2>&1 | sed 's/.*: //; s/,//g' ;;
+        NAME) echo auto && "$1" run --random b1h1q1k1d1:f32 --kernel '' 2>&1 | sed 's/.*: //; s/,//g' ;;
+        NAME,...) echo auto all && "$1" bench --kernel '' 2>&1 | sed 's/.*: //; s/,//g' ;;
+        BACKWARD)
+            echo auto
+            "$1" run --random b1h1q1k1d1:f32:backward --backward-kernel '' 2>&1 | sed 's/.*: //; s/,//g' ;;
         ORDER) echo bhsd bshd ;;
         SPEC) echo any gpu cpu accelerator name= ;;
         STAGE) echo raw softcap masked weights ;;

@@ -12,7 +12,7 @@
 static const enum run_option inputs[] = {RUN_QUERY,        RUN_KEY,           RUN_VALUE,       RUN_QKV,
                                          RUN_PAST_KEY,     RUN_PAST_VALUE,    RUN_MASK,        RUN_KV_LENGTHS,
                                          RUN_Q_CU_LENGTHS, RUN_KV_CU_LENGTHS, RUN_BLOCK_TABLE, RUN_SINKS,
-                                         RUN_ALIBI,        RUN_RELATIVE_BIAS};
+                                         RUN_ALIBI,        RUN_RELATIVE_BIAS, RUN_D_OUTPUT,    RUN_D_LSE};
 
 #define NUM_INPUTS (sizeof inputs / sizeof *inputs)
 

@@ -345,9 +345,42 @@ static enum exit_code load_head_values(const struct request *request, struct arr
     return arrays_convert(arrays, operand);
 }
 
+/* A gradient of what the run writes, of the same shape as `of`, which has its own by now. */
+static enum exit_code load_gradient(const struct request *request, struct arrays *arrays, enum operand operand,
+                                    enum run_option option, enum operand of)
+{
+    const struct array *array = &arrays->array[operand], *source = &arrays->array[of];
+    TRY(arrays_read(arrays, operand, request->values.text[option], ARRAY_NUMBERS));
+    bool fits = array->rank == source->rank;
+    for (int i = 0; fits && i < source->rank; i++)
+        fits = array->shape[i] == source->shape[i];
+    if (!fits) {
+        char shape[128];
+        npy_describe(source->file_type, source->rank, source->shape, shape, sizeof shape);
+        return fail(EXIT_BAD_FILE, "%s: expected the shape %s, as %s has", shown(request, arrays, operand, option),
+                    strchr(shape, '['), operand_names[of]);
+    }
+    return arrays_convert(arrays, operand);
+}
+
+/* What gradients are made from, and that the mask, which has been read, has one. */
+static enum exit_code load_gradients(const struct request *request, struct arrays *arrays)
+{
+    if (arrays->backward.d_mask && arrays->desc.mask_kind != CLATTN_MASK_ADDITIVE) {
+        if (!requested(request, RUN_MASK))
+            return fail(EXIT_USAGE, "--d-mask: the mask of the problem is boolean: expected mask=add");
+        return fail(EXIT_BAD_FILE, "%s: expected floats with --d-mask: only what is added has a gradient",
+                    shown(request, arrays, MASK, RUN_MASK));
+    }
+    if (requested(request, RUN_D_OUTPUT))
+        TRY(load_gradient(request, arrays, D_OUTPUT, RUN_D_OUTPUT, OUTPUT));
+    return requested(request, RUN_D_LSE) ? load_gradient(request, arrays, D_LSE, RUN_D_LSE, LSE) : EXIT_DONE;
+}
+
 enum exit_code run_load(const struct request *request, struct arrays *arrays)
 {
     arrays->desc = request->desc;
+    arrays->backward = request->backward;
     arrays->dropout_seed = request->dropout_seed;
     arrays->dropout_offset = request->dropout_offset;
     arrays->form = arrays->kv_form = request->form;
@@ -380,5 +413,5 @@ enum exit_code run_load(const struct request *request, struct arrays *arrays)
         if (arrays_has(arrays, operand) && arrays->array[operand].data == NULL)
             TRY(arrays_set_shape(arrays, operand));
     arrays_set_strides(arrays);
-    return EXIT_DONE;
+    return load_gradients(request, arrays);
 }

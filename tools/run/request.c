@@ -35,8 +35,7 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "softcap", RUN_SOFTCAP, "scores become X tanh(score / X)", "X"),
     TEXT_OPTION('\0', "causal", RUN_CAUSAL, "a query sees no later key", "ALIGN"),
     TEXT_OPTION('\0', "window", RUN_WINDOW, "keys seen before and after a query's position, -1 for all", "L,R"),
-    TEXT_OPTION('\0', "window-shift", RUN_WINDOW_SHIFT, "added to a position for --causal and --window; -1: the past",
-                "N"),
+    TEXT_OPTION('\0', "window-shift", RUN_WINDOW_SHIFT, "shifts --causal and --window; -1: the past only", "N"),
     TEXT_OPTION('\0', "align", RUN_ALIGN, "where the first query stands, for what needs it", "ALIGN"),
     TEXT_OPTION('\0', "mask", RUN_MASK, "bool or integers (true is seen) or float (added), broadcast from the right",
                 "FILE"),
@@ -58,10 +57,20 @@ const struct poptOption run_options[] = {
     TEXT_OPTION('\0', "lse", RUN_LSE, "where the log-sum-exp goes", "FILE"),
     TEXT_OPTION('\0', "scores", RUN_SCORES, "where the scores go", "FILE"),
     TEXT_OPTION('\0', "scores-stage", RUN_SCORES_STAGE, "which scores: raw, softcap, masked or weights", "STAGE"),
+    TEXT_OPTION('\0', "d-output", RUN_D_OUTPUT, "gradient of the result, which the next are made from", "FILE"),
+    TEXT_OPTION('\0', "d-lse", RUN_D_LSE, "gradient of the log-sum-exp, where there is one", "FILE"),
+    TEXT_OPTION('\0', "d-query", RUN_D_QUERY, "where the gradient of the queries goes", "FILE"),
+    TEXT_OPTION('\0', "d-key", RUN_D_KEY, "where that of the keys goes", "FILE"),
+    TEXT_OPTION('\0', "d-value", RUN_D_VALUE, "where that of the values goes", "FILE"),
+    TEXT_OPTION('\0', "d-mask", RUN_D_MASK, "where that of a mask of floats goes, in the mask's shape", "FILE"),
+    TEXT_OPTION('\0', "d-sinks", RUN_D_SINKS, "where that of the sinks goes", "FILE"),
+    TEXT_OPTION('\0', "d-alibi", RUN_D_ALIBI, "where that of the slopes goes", "FILE"),
+    TEXT_OPTION('\0', "d-relative-bias", RUN_D_RELATIVE_BIAS, "where that of the relative bias goes", "FILE"),
     TEXT_OPTION('\0', "heatmap", RUN_HEATMAP, "where a picture of the weights goes, as PNG", "FILE"),
     TEXT_OPTION('\0', "heatmap-head", RUN_HEATMAP_HEAD, "the one head to draw (default all)", "N"),
     TEXT_OPTION('\0', "dtype", RUN_DTYPE, "type to compute in: f32, f16 or bf16 (default the query's)", "TYPE"),
     TEXT_OPTION('\0', "kernel", RUN_KERNEL, "algorithm (default auto)", "NAME"),
+    TEXT_OPTION('\0', "backward-kernel", RUN_BACKWARD_KERNEL, "algorithm of the gradients (default auto)", "BACKWARD"),
     TEXT_OPTION('\0', "device", RUN_DEVICE, "gpu, cpu, accelerator, any, P:D or name=TEXT", "SPEC"),
     FLAG_OPTION("verify", RUN_VERIFY, "compare with a computation in double precision"),
     FLAG_OPTION("time", RUN_TIME, "measure the median time of a run"),
@@ -74,7 +83,14 @@ const struct run_output run_outputs[RUN_OUTPUTS] = {{OUTPUT, RUN_OUTPUT, "output
                                                     {LSE, RUN_LSE, "lse"},
                                                     {SCORES, RUN_SCORES, "scores"},
                                                     {KEY, RUN_PRESENT_KEY, "present_key"},
-                                                    {VALUE, RUN_PRESENT_VALUE, "present_value"}};
+                                                    {VALUE, RUN_PRESENT_VALUE, "present_value"},
+                                                    {D_QUERY, RUN_D_QUERY, "d_query"},
+                                                    {D_KEY, RUN_D_KEY, "d_key"},
+                                                    {D_VALUE, RUN_D_VALUE, "d_value"},
+                                                    {D_MASK, RUN_D_MASK, "d_mask"},
+                                                    {D_SINKS, RUN_D_SINKS, "d_sinks"},
+                                                    {D_ALIBI_SLOPES, RUN_D_ALIBI, "d_alibi"},
+                                                    {D_RELATIVE_BIAS, RUN_D_RELATIVE_BIAS, "d_relative_bias"}};
 
 static enum exit_code contradicts_problem(const struct request *request, enum run_option option, const char *name)
 {
@@ -112,8 +128,10 @@ static enum exit_code check_combinations(const struct request *request)
     for (int i = 0; i < RUN_OUTPUTS; i++)
         wanted = wanted || requested(request, run_outputs[i].option);
     if (!wanted)
-        return fail(EXIT_USAGE, "nothing is to be done with the result: expected -o FILE, or at least one of --lse, "
-                                "--scores, --heatmap, --present-key, --present-value, --verify, --time and --json");
+        return fail(EXIT_USAGE,
+                    "nothing is to be done with the result: expected -o FILE, or at least one of --lse, "
+                    "--scores, --heatmap, --present-key, --present-value, the gradients (--d-query and so on), "
+                    "--verify, --time and --json");
     bool past = requested(request, RUN_PAST_KEY);
     if (past != requested(request, RUN_PAST_VALUE))
         return fail(EXIT_USAGE, "--past-key and --past-value: expected both or neither");
@@ -130,9 +148,11 @@ static enum exit_code read_problem(struct request *request)
 {
     clattn_error error;
     clattn_attention_desc_init(&request->desc);
+    clattn_attention_backward_desc_init(&request->backward);
     if (!request->made_up)
         return EXIT_DONE;
-    if (clattn_attention_desc_parse(request->values.text[RUN_RANDOM], &request->desc, &error) != CLATTN_SUCCESS)
+    if (clattn_attention_backward_desc_parse(request->values.text[RUN_RANDOM], &request->desc, &request->backward,
+                                             &error) != CLATTN_SUCCESS)
         return fail(EXIT_USAGE, "--random: %s", error.message);
     if (requested(request, RUN_SEED))
         return parse_seed("--seed", request->values.text[RUN_SEED], &request->seed);
@@ -360,12 +380,59 @@ static enum exit_code read_types(struct request *request)
     return EXIT_DONE;
 }
 
-static enum exit_code read_kernel(struct request *request)
+/* Which gradients, and that there is what they are gradients of. A mask is looked at once it has been read. */
+static enum exit_code read_gradients(struct request *request)
 {
-    const char *kernel = request->values.text[RUN_KERNEL];
-    request->desc.variant = kernel;
-    return kernel == NULL || strcmp(kernel, "auto") == 0 ? EXIT_DONE
-                                                         : parse_kernel("--kernel", kernel, "auto or one of these");
+    clattn_attention_desc *desc = &request->desc;
+    clattn_attention_backward_desc *backward = &request->backward;
+    const struct {
+        enum run_option option;
+        int *wanted;
+        bool has_source;
+        const char *name, *source;
+    } gradients[] = {
+        {RUN_D_QUERY, &backward->d_query, true, "--d-query", ""},
+        {RUN_D_KEY, &backward->d_key, true, "--d-key", ""},
+        {RUN_D_VALUE, &backward->d_value, true, "--d-value", ""},
+        {RUN_D_MASK, &backward->d_mask, desc->mask_kind != CLATTN_MASK_NONE || requested(request, RUN_MASK), "--d-mask",
+         "--mask"},
+        {RUN_D_SINKS, &backward->d_sinks, desc->sinks != 0, "--d-sinks", "--sinks"},
+        {RUN_D_ALIBI, &backward->d_alibi_slopes, desc->alibi != 0, "--d-alibi", "--alibi"},
+        {RUN_D_RELATIVE_BIAS, &backward->d_relative_bias,
+         desc->relative_extent != 0 || requested(request, RUN_RELATIVE_BIAS), "--d-relative-bias", "--relative-bias"},
+    };
+    const char *wanted = NULL;
+    for (size_t i = 0; i < sizeof gradients / sizeof *gradients; i++) {
+        if (requested(request, gradients[i].option) && !gradients[i].has_source)
+            return fail(EXIT_USAGE, "%s is given without %s", gradients[i].name, gradients[i].source);
+        *gradients[i].wanted = *gradients[i].wanted || requested(request, gradients[i].option);
+        wanted = *gradients[i].wanted && wanted == NULL ? gradients[i].name : wanted;
+    }
+    if (wanted == NULL && (requested(request, RUN_D_OUTPUT) || requested(request, RUN_D_LSE)))
+        return fail(EXIT_USAGE, "--d-%s is given without a gradient to compute: expected --d-query or another",
+                    requested(request, RUN_D_OUTPUT) ? "output" : "lse");
+    if (wanted == NULL && requested(request, RUN_BACKWARD_KERNEL))
+        return fail(EXIT_USAGE,
+                    "--backward-kernel is given without a gradient to compute: expected --d-query or another");
+    if (wanted == NULL)
+        return EXIT_DONE;
+    if (!request->made_up && !requested(request, RUN_D_OUTPUT))
+        return fail(EXIT_USAGE, "%s is given without --d-output: expected the gradient of the result", wanted);
+    if (desc->kv_storage != CLATTN_STORAGE_LINEAR)
+        return fail(EXIT_USAGE, "%s is given with keys that are paged or circular: caches are not trained on", wanted);
+    desc->lse = 1;
+    backward->d_lse = backward->d_lse || requested(request, RUN_D_LSE);
+    return EXIT_DONE;
+}
+
+static enum exit_code read_kernels(const struct request *request)
+{
+    const char *kernel = request->values.text[RUN_KERNEL], *backward = request->values.text[RUN_BACKWARD_KERNEL];
+    if (kernel != NULL && strcmp(kernel, "auto") != 0)
+        TRY(parse_kernel("--kernel", kernel, "auto or one of these", clattn_attention_variant));
+    if (backward != NULL && strcmp(backward, "auto") != 0)
+        TRY(parse_kernel("--backward-kernel", backward, "auto or one of these", clattn_attention_backward_variant));
+    return EXIT_DONE;
 }
 
 enum exit_code run_request(struct request *request)
@@ -380,5 +447,6 @@ enum exit_code run_request(struct request *request)
     TRY(read_band(request));
     TRY(read_types(request));
     TRY(read_storage(request));
-    return read_kernel(request);
+    TRY(read_gradients(request));
+    return read_kernels(request);
 }

@@ -12,7 +12,7 @@ struct run {
     struct arrays arrays;
     struct outputs outputs;
     clattn_context *context;
-    clattn_plan *plan;
+    clattn_plan *plan[NUM_PASSES];
     struct launch launch;
     struct report report;
 };
@@ -28,7 +28,22 @@ static void show_log(clattn_log_level level, const char *text, void *user_data)
     }
 }
 
-/* The device, its memory, and the plan: everything that can be refused without data. */
+/* The plan of a pass, in the launch and in the report. */
+static enum exit_code prepare_pass(struct run *run, enum pass pass)
+{
+    static const enum run_option options[NUM_PASSES] = {RUN_KERNEL, RUN_BACKWARD_KERNEL};
+    clattn_error error;
+    if (launch_plan(run->context, &run->arrays, pass, run->request.values.text[options[pass]], &run->plan[pass],
+                    &error) != CLATTN_SUCCESS) {
+        bool file = error.status == CLATTN_ERROR_INVALID_VALUE && !run->request.made_up;
+        return file ? fail(EXIT_BAD_FILE, "%s", error.message) : fail_library(&error);
+    }
+    run->report.pass[pass].plan = run->plan[pass];
+    launch_set_plan(&run->launch, pass, run->plan[pass]);
+    return EXIT_DONE;
+}
+
+/* The device, its memory, and the plans: everything that can be refused without data. */
 static enum exit_code prepare(struct run *run)
 {
     clattn_error error;
@@ -43,33 +58,46 @@ static enum exit_code prepare(struct run *run)
         return fail_library(&error);
     TRY(launch_create(&run->launch, run->context, &run->arrays));
     progress("building kernels");
-    if (clattn_attention_plan_create(run->context, &run->arrays.desc, &run->plan, &error) != CLATTN_SUCCESS) {
-        bool file = error.status == CLATTN_ERROR_INVALID_VALUE && !run->request.made_up;
-        return file ? fail(EXIT_BAD_FILE, "%s", error.message) : fail_library(&error);
-    }
-    run->report.plan = run->plan;
-    launch_set_plan(&run->launch, run->plan);
+    TRY(prepare_pass(run, FORWARD));
+    return arrays_have_gradients(&run->arrays) ? prepare_pass(run, BACKWARD) : EXIT_DONE;
+}
+
+static enum exit_code measure(struct run *run, enum pass pass)
+{
+    struct pass_report *report = &run->report.pass[pass];
+    TRY(launch_measure(&run->launch, pass, &report->timing));
+    report->timed = true;
+    if (report->timing.median > 0)
+        report->gflops = launch_work(&run->arrays, pass).flop / report->timing.median * 1e-9;
     return EXIT_DONE;
+}
+
+static enum exit_code verify(struct run *run, enum pass pass)
+{
+    struct pass_report *report = &run->report.pass[pass];
+    TRY(pass == FORWARD ? verify_outputs(&run->arrays, run->request.made_up, MOST_PRODUCTS, &report->verification)
+                        : verify_gradients(&run->arrays, MOST_PRODUCTS, &report->verification));
+    report->verified = true;
+    return report->verification.passed
+               ? EXIT_DONE
+               : fail(EXIT_VERIFICATION, "verification failed: %s", report->verification.message);
 }
 
 static enum exit_code compute(struct run *run)
 {
-    struct report *report = &run->report;
     progress("computing");
     enum exit_code code = launch_run(&run->launch, &run->arrays);
-    if (code == EXIT_DONE && requested(&run->request, RUN_TIME)) {
-        progress("measuring");
-        code = launch_measure(&run->launch, &report->timing);
-        report->timed = code == EXIT_DONE;
-        if (report->timed && report->timing.median > 0)
-            report->gflops = launch_work(&run->arrays).flop / report->timing.median * 1e-9;
-    }
-    if (code == EXIT_DONE && requested(&run->request, RUN_VERIFY)) {
-        progress("verifying");
-        code = verify_outputs(&run->arrays, run->request.made_up, MOST_PRODUCTS, &report->verification);
-        report->verified = code == EXIT_DONE;
-        if (report->verified && !report->verification.passed)
-            code = fail(EXIT_VERIFICATION, "verification failed: %s", report->verification.message);
+    for (enum pass pass = FORWARD; pass < NUM_PASSES && code == EXIT_DONE; pass++) {
+        if (run->plan[pass] == NULL)
+            continue;
+        if (requested(&run->request, RUN_TIME)) {
+            progress("measuring");
+            code = measure(run, pass);
+        }
+        if (code == EXIT_DONE && requested(&run->request, RUN_VERIFY)) {
+            progress("verifying");
+            code = verify(run, pass);
+        }
     }
     progress(NULL);
     return code;
@@ -131,7 +159,8 @@ static enum exit_code run_main(const struct command *command, int argc, const ch
         code = do_run(&run);
     progress(NULL);
     launch_release(&run.launch);
-    clattn_plan_release(run.plan);
+    for (enum pass pass = FORWARD; pass < NUM_PASSES; pass++)
+        clattn_plan_release(run.plan[pass]);
     clattn_context_release(run.context);
     outputs_close(&run.outputs);
     arrays_free(&run.arrays);
@@ -166,7 +195,12 @@ const struct command run_command = {
         "  gN and vN may be absent; f32, f16 or bf16; causal, causal@ALIGN, window=L,R@ALIGN, shift=N, softcap=X,\n"
         "  scale=X, mask=bool, mask=add, mask_pad, lengths, lse, scores=raw|softcap|masked|weights, sinks,\n"
         "  alibi@ALIGN, alibi=batch@ALIGN, relative=R@ALIGN, circular (with lengths), paged=PAGE,\n"
-        "  paged=PAGExBLOCKS, ragged=q|kv|qkv, ragged=qkv@TOTAL,TOTAL, dropout=P\n"
+        "  paged=PAGExBLOCKS, ragged=q|kv|qkv, ragged=qkv@TOTAL,TOTAL, dropout=P, backward,\n"
+        "  backward=query,key,value,mask,sinks,alibi,relative (or some of them), d_lse, accumulate\n"
+        "\n"
+        "Gradients are those of the sum of --d-output times the result, and of --d-lse times the log-sum-exp; they "
+        "are\n"
+        "written in the types and forms of what they are gradients of, those of what is added to scores in float32.\n"
         "\n"
         "Output files appear when everything has succeeded, the verification too.\n",
     .examples = "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"

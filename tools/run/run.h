@@ -48,10 +48,20 @@ enum run_option {
     RUN_LSE,
     RUN_SCORES,
     RUN_SCORES_STAGE,
+    RUN_D_OUTPUT,
+    RUN_D_LSE,
+    RUN_D_QUERY,
+    RUN_D_KEY,
+    RUN_D_VALUE,
+    RUN_D_MASK,
+    RUN_D_SINKS,
+    RUN_D_ALIBI,
+    RUN_D_RELATIVE_BIAS,
     RUN_HEATMAP,
     RUN_HEATMAP_HEAD,
     RUN_DTYPE,
     RUN_KERNEL,
+    RUN_BACKWARD_KERNEL,
     RUN_DEVICE,
     RUN_VERIFY,
     RUN_TIME,
@@ -62,7 +72,7 @@ enum run_option {
 extern const struct poptOption run_options[];
 
 /* The operands that go to files. */
-#define RUN_OUTPUTS 5
+#define RUN_OUTPUTS 12
 struct run_output {
     enum operand operand;
     enum run_option option;
@@ -83,8 +93,9 @@ struct request {
     bool dtype_given;
     clattn_dtype dtype;
     int64_t kv_len;             /* -1: not given */
-    clattn_attention_desc desc; /* scale, softcap, alignment, causality, window, lse, scores stage, variant, storage,
-                                   sinks, ALiBi, dropout; cumulative lengths are not NONE where there will be some */
+    clattn_attention_desc desc; /* scale, softcap, alignment, causality, window, lse, scores stage, storage, sinks,
+                                   ALiBi, dropout; cumulative lengths are not NONE where there will be some */
+    clattn_attention_backward_desc backward; /* which gradients */
 };
 
 /* Whether an option was given. */
@@ -112,14 +123,25 @@ void run_heatmap_summary(const struct request *request, const struct arrays *arr
 
 /* What there is to say about a run. */
 struct report {
-    const clattn_plan *plan;
     clattn_device_info device;
-    bool verified; /* compared with the reference, whatever came of it */
-    struct verification verification;
-    bool timed;
-    struct timing timing;
-    double gflops;
+    struct pass_report {
+        const clattn_plan *plan; /* NULL: there is no such pass */
+        bool verified;           /* compared with the reference, whatever came of it */
+        struct verification verification;
+        bool timed;
+        struct timing timing;
+        double gflops;
+    } pass[NUM_PASSES];
 };
+
+/* Whether some output is wrong, so that none is written. */
+static inline bool report_failed(const struct report *report)
+{
+    for (enum pass pass = FORWARD; pass < NUM_PASSES; pass++)
+        if (report->pass[pass].verified && !report->pass[pass].verification.passed)
+            return true;
+    return false;
+}
 
 /* The summary for people, on standard error, and for machines, on standard output. */
 void run_summary(const struct request *request, const struct arrays *arrays, const struct report *report);

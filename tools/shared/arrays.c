@@ -20,9 +20,18 @@ const char *const operand_names[NUM_ARRAYS] = {
     [SINKS] = "sinks",
     [ALIBI_SLOPES] = "alibi_slopes",
     [RELATIVE_BIAS] = "relative_bias",
+    [D_OUTPUT] = "d_output",
+    [D_LSE] = "d_lse",
     [OUTPUT] = "output",
     [LSE] = "lse",
     [SCORES] = "scores",
+    [D_QUERY] = "d_query",
+    [D_KEY] = "d_key",
+    [D_VALUE] = "d_value",
+    [D_MASK] = "d_mask",
+    [D_SINKS] = "d_sinks",
+    [D_ALIBI_SLOPES] = "d_alibi_slopes",
+    [D_RELATIVE_BIAS] = "d_relative_bias",
     [PAST_KEY] = "past_key",
     [PAST_VALUE] = "past_value",
 };
@@ -65,24 +74,101 @@ bool arrays_has(const struct arrays *arrays, enum operand operand)
         return desc->lse != 0;
     case SCORES:
         return desc->scores_stage != CLATTN_SCORES_NONE;
+    case D_OUTPUT:
+        return arrays_have_gradients(arrays);
+    case D_LSE:
+        return arrays->backward.d_lse != 0;
+    case D_QUERY:
+        return arrays->backward.d_query != 0;
+    case D_KEY:
+        return arrays->backward.d_key != 0;
+    case D_VALUE:
+        return arrays->backward.d_value != 0;
+    case D_MASK:
+        return arrays->backward.d_mask != 0;
+    case D_SINKS:
+        return arrays->backward.d_sinks != 0;
+    case D_ALIBI_SLOPES:
+        return arrays->backward.d_alibi_slopes != 0;
+    case D_RELATIVE_BIAS:
+        return arrays->backward.d_relative_bias != 0;
     default:
         return true;
     }
 }
 
-/* The layout of query, key, value or output; NULL for the others. */
+bool arrays_have_gradients(const struct arrays *arrays)
+{
+    for (enum operand operand = D_QUERY; operand <= D_RELATIVE_BIAS; operand++)
+        if (arrays_has(arrays, operand))
+            return true;
+    return false;
+}
+
+clattn_attention_backward_desc arrays_backward(const struct arrays *arrays)
+{
+    clattn_attention_backward_desc desc = arrays->backward;
+    desc.struct_size = sizeof desc;
+    desc.attention = &arrays->desc;
+    return desc;
+}
+
+/* What an operand is the gradient of; others are as they are. */
+static enum operand source_of(enum operand operand)
+{
+    switch (operand) {
+    case D_OUTPUT:
+        return OUTPUT;
+    case D_LSE:
+        return LSE;
+    case D_QUERY:
+        return QUERY;
+    case D_KEY:
+        return KEY;
+    case D_VALUE:
+        return VALUE;
+    case D_MASK:
+        return MASK;
+    case D_SINKS:
+        return SINKS;
+    case D_ALIBI_SLOPES:
+        return ALIBI_SLOPES;
+    case D_RELATIVE_BIAS:
+        return RELATIVE_BIAS;
+    default:
+        return operand;
+    }
+}
+
+/* The layout of query, key, value or output, or of a gradient of them; NULL for the others. */
 static clattn_layout *layout_of(struct arrays *arrays, enum operand operand)
 {
-    return operand == QUERY    ? &arrays->desc.query
-           : operand == KEY    ? &arrays->desc.key
-           : operand == VALUE  ? &arrays->desc.value
-           : operand == OUTPUT ? &arrays->desc.output
-                               : NULL;
+    switch (operand) {
+    case QUERY:
+        return &arrays->desc.query;
+    case KEY:
+        return &arrays->desc.key;
+    case VALUE:
+        return &arrays->desc.value;
+    case OUTPUT:
+        return &arrays->desc.output;
+    case D_OUTPUT:
+        return &arrays->backward.d_output_layout;
+    case D_QUERY:
+        return &arrays->backward.d_query_layout;
+    case D_KEY:
+        return &arrays->backward.d_key_layout;
+    case D_VALUE:
+        return &arrays->backward.d_value_layout;
+    default:
+        return NULL;
+    }
 }
 
 static enum array_form form_of(const struct arrays *arrays, enum operand operand)
 {
-    return operand == KEY || operand == VALUE ? arrays->kv_form : arrays->form;
+    const enum operand source = source_of(operand);
+    return source == KEY || source == VALUE ? arrays->kv_form : arrays->form;
 }
 
 static void set_extents(int64_t extent[4], int64_t a, int64_t b, int64_t c, int64_t d)
@@ -94,8 +180,9 @@ static void set_extents(int64_t extent[4], int64_t a, int64_t b, int64_t c, int6
 }
 
 /* Extents as attention.h gives them; fewer than four are at the front. Returns their number. */
-static int extents_of(const clattn_attention_desc *desc, enum operand operand, int64_t extent[4])
+static int extents_of(const clattn_attention_desc *desc, enum operand of, int64_t extent[4])
 {
+    const enum operand operand = source_of(of);
     bool grouped = operand == KEY || operand == VALUE, valued = operand == VALUE || operand == OUTPUT;
     bool q_packed = desc->q_cu_lengths != CLATTN_LENGTHS_NONE, kv_packed = desc->kv_cu_lengths != CLATTN_LENGTHS_NONE;
     extent[0] = (grouped ? kv_packed : q_packed) ? 1 : desc->batch;
@@ -156,6 +243,7 @@ void arrays_set_strides(struct arrays *arrays)
         clattn_layout *layout = layout_of(arrays, operand);
         if (layout == NULL)
             continue;
+        layout->dtype = layout_of(arrays, source_of(operand))->dtype;
         memset(layout->strides, 0, sizeof layout->strides);
         if (form_of(arrays, operand) == FORM_BHSD)
             continue;
@@ -172,12 +260,16 @@ static clattn_dtype dtype_of(const struct arrays *arrays, enum operand operand)
 {
     switch (operand) {
     case QUERY:
+    case D_QUERY:
         return arrays->desc.query.dtype;
     case KEY:
+    case D_KEY:
         return arrays->desc.key.dtype;
     case VALUE:
+    case D_VALUE:
         return arrays->desc.value.dtype;
     case OUTPUT:
+    case D_OUTPUT:
         return arrays->desc.output.dtype;
     case MASK:
         return arrays->desc.mask.dtype;
@@ -194,7 +286,8 @@ clattn_dtype arrays_dtype(enum npy_type type)
 /* What is made up in bf16 goes into files of f32, without loss: NumPy by itself has no bf16. */
 static enum npy_type file_type_of(const struct arrays *arrays, enum operand operand)
 {
-    if (operand == OUTPUT)
+    if (operand == OUTPUT ||
+        (operand >= D_QUERY && operand <= D_VALUE && dtype_of(arrays, operand) == arrays->desc.query.dtype))
         return arrays->output_type;
     clattn_lengths integers = integer_type(&arrays->desc, operand);
     if (integers != CLATTN_LENGTHS_NONE)
@@ -218,6 +311,11 @@ enum exit_code arrays_set_shape(struct arrays *arrays, enum operand operand)
     array->file_type = file_type_of(arrays, operand);
     array->rank = extents_of(&arrays->desc, operand, extent);
     memcpy(array->shape, extent, sizeof extent);
+    if (operand == D_MASK && arrays->array[MASK].read_type != 0) { /* as its file had it */
+        array->rank = arrays->array[MASK].rank;
+        memcpy(array->shape, arrays->array[MASK].shape, sizeof array->shape);
+        memcpy(extent, array->shape, sizeof extent);
+    }
     for (int i = 0; i < array->rank; i++)
         if (__builtin_mul_overflow(bytes, extent[i], &bytes))
             return fail(EXIT_FAILED, "%s has more elements than any memory", operand_names[operand]);

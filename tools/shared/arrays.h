@@ -9,7 +9,7 @@
 
 #include "shared/message.h"
 #include "shared/npy.h"
-#include <clattn/attention.h>
+#include <clattn/backward.h>
 
 /* What the library takes, inputs first; from NUM_OPERANDS on, what files hold besides. */
 enum operand {
@@ -24,9 +24,18 @@ enum operand {
     SINKS,
     ALIBI_SLOPES,
     RELATIVE_BIAS,
+    D_OUTPUT,
+    D_LSE,
     OUTPUT,
     LSE,
     SCORES,
+    D_QUERY,
+    D_KEY,
+    D_VALUE,
+    D_MASK,
+    D_SINKS,
+    D_ALIBI_SLOPES,
+    D_RELATIVE_BIAS,
     NUM_OPERANDS,
     PAST_KEY = NUM_OPERANDS,
     PAST_VALUE,
@@ -52,11 +61,13 @@ struct array {
 };
 
 struct arrays {
-    clattn_attention_desc desc; /* what the arrays are operands of */
-    enum array_form form;       /* of query and output */
-    enum array_form kv_form;    /* of key and value */
-    enum npy_type output_type;  /* of the output's file: F32, F16 or BF16 */
-    uint64_t dropout_seed;      /* of a run, where desc has dropout */
+    clattn_attention_desc desc;              /* what the arrays are operands of */
+    clattn_attention_backward_desc backward; /* which gradients are wanted, and how they lie; its `attention` is desc
+                                                where it is read */
+    enum array_form form;                    /* of query and output */
+    enum array_form kv_form;                 /* of key and value */
+    enum npy_type output_type;               /* of the output's file: F32, F16 or BF16 */
+    uint64_t dropout_seed;                   /* of a run, where desc has dropout */
     uint64_t dropout_offset;
     struct array array[NUM_ARRAYS];
 };
@@ -67,7 +78,13 @@ clattn_dtype arrays_dtype(enum npy_type type);
 /* Whether the descriptor has such an operand. */
 bool arrays_has(const struct arrays *arrays, enum operand operand);
 
-/* From desc and forms: sets the strides of query, key, value and output. */
+/* Whether any gradient is wanted. */
+bool arrays_have_gradients(const struct arrays *arrays);
+
+/* The descriptor of the backward pass, for as long as `arrays` stays where it is. */
+clattn_attention_backward_desc arrays_backward(const struct arrays *arrays);
+
+/* From desc and forms: sets types and strides of query, key, value and output, and of what is a gradient of them. */
 void arrays_set_strides(struct arrays *arrays);
 
 /* From desc and forms: sets shape, file type and bytes of an operand. EXIT_FAILED where the bytes cannot be counted. */

@@ -52,11 +52,53 @@ enum exit_code launch_create(struct launch *launch, clattn_context *context, con
     return EXIT_DONE;
 }
 
-void launch_set_plan(struct launch *launch, clattn_plan *plan)
+clattn_status launch_plan(clattn_context *context, const struct arrays *arrays, enum pass pass, const char *variant,
+                          clattn_plan **plan, clattn_error *error)
+{
+    if (pass == BACKWARD) {
+        clattn_attention_backward_desc desc = arrays_backward(arrays);
+        desc.variant = variant;
+        return clattn_attention_backward_plan_create(context, &desc, plan, error);
+    }
+    clattn_attention_desc desc = arrays->desc;
+    desc.variant = variant;
+    return clattn_attention_plan_create(context, &desc, plan, error);
+}
+
+static void set_backward_args(struct launch *launch)
+{
+    clattn_attention_backward_args *args = &launch->backward_args;
+    clattn_attention_backward_args_init(args, launch->plan[BACKWARD]);
+    args->query.mem = launch->buffer[QUERY];
+    args->key.mem = launch->buffer[KEY];
+    args->value.mem = launch->buffer[VALUE];
+    args->output.mem = launch->buffer[OUTPUT];
+    args->lse.mem = launch->buffer[LSE];
+    args->mask.mem = launch->buffer[MASK];
+    args->kv_lengths.mem = launch->buffer[KV_LENGTHS];
+    args->q_cu_lengths.mem = launch->buffer[Q_CU_LENGTHS];
+    args->kv_cu_lengths.mem = launch->buffer[KV_CU_LENGTHS];
+    args->sinks.mem = launch->buffer[SINKS];
+    args->alibi_slopes.mem = launch->buffer[ALIBI_SLOPES];
+    args->relative_bias.mem = launch->buffer[RELATIVE_BIAS];
+    args->d_output.mem = launch->buffer[D_OUTPUT];
+    args->d_lse.mem = launch->buffer[D_LSE];
+    args->d_query.mem = launch->buffer[D_QUERY];
+    args->d_key.mem = launch->buffer[D_KEY];
+    args->d_value.mem = launch->buffer[D_VALUE];
+    args->d_mask.mem = launch->buffer[D_MASK];
+    args->d_sinks.mem = launch->buffer[D_SINKS];
+    args->d_alibi_slopes.mem = launch->buffer[D_ALIBI_SLOPES];
+    args->d_relative_bias.mem = launch->buffer[D_RELATIVE_BIAS];
+    args->dropout_seed_set = 1;
+    args->dropout_seed = launch->dropout_seed;
+    args->dropout_offset = launch->dropout_offset;
+}
+
+static void set_forward_args(struct launch *launch)
 {
     clattn_attention_args *args = &launch->args;
-    clattn_attention_args_init(args, plan);
-    launch->plan = plan;
+    clattn_attention_args_init(args, launch->plan[FORWARD]);
     args->query.mem = launch->buffer[QUERY];
     args->key.mem = launch->buffer[KEY];
     args->value.mem = launch->buffer[VALUE];
@@ -76,6 +118,15 @@ void launch_set_plan(struct launch *launch, clattn_plan *plan)
     args->dropout_offset = launch->dropout_offset;
 }
 
+void launch_set_plan(struct launch *launch, enum pass pass, clattn_plan *plan)
+{
+    launch->plan[pass] = plan;
+    if (pass == FORWARD)
+        set_forward_args(launch);
+    else
+        set_backward_args(launch);
+}
+
 enum exit_code launch_upload(struct launch *launch, const struct arrays *arrays, enum operand first, enum operand end)
 {
     launch->started = true;
@@ -91,11 +142,16 @@ enum exit_code launch_upload(struct launch *launch, const struct arrays *arrays,
     return EXIT_DONE;
 }
 
-enum exit_code launch_once(struct launch *launch)
+enum exit_code launch_once(struct launch *launch, enum pass pass)
 {
     clattn_error error;
     launch->started = true;
-    if (clattn_attention_run(launch->plan, launch->queue, &launch->args, 0, NULL, NULL, &error) != CLATTN_SUCCESS)
+    clattn_status status =
+        pass == FORWARD
+            ? clattn_attention_run(launch->plan[FORWARD], launch->queue, &launch->args, 0, NULL, NULL, &error)
+            : clattn_attention_backward_run(launch->plan[BACKWARD], launch->queue, &launch->backward_args, 0, NULL,
+                                            NULL, &error);
+    if (status != CLATTN_SUCCESS)
         return fail_library(&error);
     cl_int code = clFinish(launch->queue);
     return code == CL_SUCCESS ? EXIT_DONE : fail_opencl("clFinish", "", code);
@@ -117,22 +173,25 @@ enum exit_code launch_download(struct launch *launch, struct arrays *arrays)
 
 enum exit_code launch_run(struct launch *launch, struct arrays *arrays)
 {
-    /* where queries are packed the outputs too, all 0: a run leaves rows of no sequence as they are */
-    bool packed = arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE;
-    TRY(launch_upload(launch, arrays, QUERY, packed ? NUM_OPERANDS : OUTPUT));
-    TRY(launch_once(launch));
+    /* the outputs too, all 0, where a run leaves rows of no sequence as they are, or adds to them */
+    bool start = arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE ||
+                 arrays->desc.kv_cu_lengths != CLATTN_LENGTHS_NONE || arrays->backward.accumulate;
+    TRY(launch_upload(launch, arrays, QUERY, start ? NUM_OPERANDS : OUTPUT));
+    for (enum pass pass = FORWARD; pass < NUM_PASSES; pass++)
+        if (launch->plan[pass] != NULL)
+            TRY(launch_once(launch, pass));
     return launch_download(launch, arrays);
 }
 
-enum exit_code launch_measure(struct launch *launch, struct timing *timing)
+enum exit_code launch_measure(struct launch *launch, enum pass pass, struct timing *timing)
 {
     double seconds[MOST_RUNS];
     int runs = 0;
-    TRY(launch_once(launch)); /* one more to warm up: the first ran on cold caches */
+    TRY(launch_once(launch, pass)); /* one more to warm up: the first ran on cold caches */
     for (double begin = timing_now(), start = begin;; start = timing_now()) {
         if (runs == MOST_RUNS || (runs >= LEAST_RUNS && start - begin > MOST_SECONDS))
             break;
-        TRY(launch_once(launch));
+        TRY(launch_once(launch, pass));
         seconds[runs++] = timing_now() - start;
     }
     timing_summarise(seconds, runs, timing);
@@ -167,7 +226,7 @@ static void visible_keys(const clattn_attention_desc *desc, int64_t position, in
     *end = last >= *first ? last + 1 : *first;
 }
 
-struct launch_work launch_work(const struct arrays *arrays)
+struct launch_work launch_work(const struct arrays *arrays, enum pass pass)
 {
     const clattn_attention_desc *desc = &arrays->desc;
     const int64_t far = INT64_C(1) << 40; /* beyond any length that has memory, and far from overflow */
@@ -194,11 +253,16 @@ struct launch_work launch_work(const struct arrays *arrays)
                                   clattn_dtype_size(desc->output.dtype) * (size_t)value_dim);
     double key_bytes = (double)(clattn_dtype_size(desc->key.dtype) * (size_t)desc->head_dim +
                                 clattn_dtype_size(desc->value.dtype) * (size_t)value_dim);
-    return (struct launch_work){
+    struct launch_work work = {
         .flop = 2 * (double)desc->q_heads * pairs * (double)(desc->head_dim + value_dim),
         .bytes =
             (double)desc->q_heads * queries_in_all * query_bytes + (double)desc->kv_heads * keys_in_all * key_bytes,
     };
+    if (pass == BACKWARD) {
+        work.flop *= 2.5; /* five products where the forward has two, whatever a kernel computes twice */
+        work.bytes *= 2;
+    }
+    return work;
 }
 
 const char *launch_tile(const clattn_plan *plan)

@@ -180,11 +180,12 @@ enum exit_code parse_name(const char *option, const char *text, const char *cons
     return fail(EXIT_USAGE, "%s is %s: expected one of these: %s", option, text, expected);
 }
 
-enum exit_code parse_kernel(const char *option, const char *text, const char *expected)
+enum exit_code parse_kernel(const char *option, const char *text, const char *expected,
+                            const char *(*variant)(size_t index))
 {
     char names[512] = "";
-    for (size_t i = 0; clattn_attention_variant(i) != NULL; i++) {
-        const char *name = clattn_attention_variant(i);
+    for (size_t i = 0; variant(i) != NULL; i++) {
+        const char *name = variant(i);
         if (strcmp(text, name) == 0)
             return EXIT_DONE;
         size_t length = strlen(names);

@@ -8,7 +8,7 @@
 #define TOOL_OPTIONS_H
 
 #include "shared/message.h"
-#include <clattn/attention.h>
+#include <clattn/backward.h>
 #include <popt.h>
 
 #define OPTION_MAX 64
@@ -67,8 +67,10 @@ enum exit_code parse_float(const char *option, const char *text, float *value);
 /* One of `names`, which ends with NULL; *index is its place. */
 enum exit_code parse_name(const char *option, const char *text, const char *const *names, int *index);
 
-/* The name of a variant of attention. `expected` is what to say before their list, such as "auto or one of these". */
-enum exit_code parse_kernel(const char *option, const char *text, const char *expected);
+/* The name of a variant, those being what `variant` gives for 0, 1, ... to NULL. `expected` is what to say before their
+ * list, such as "auto or one of these". */
+enum exit_code parse_kernel(const char *option, const char *text, const char *expected,
+                            const char *(*variant)(size_t index));
 
 /* top-left, bottom-right or the position of the first query among the keys. */
 enum exit_code parse_alignment(const char *option, const char *text, clattn_alignment *alignment, int64_t *offset);

@@ -4,12 +4,11 @@
 #include "compare.h"
 #include <stdio.h>
 
-enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products,
-                              struct verification *verification)
+struct oracle_operands verify_operands(const struct arrays *arrays)
 {
     const clattn_attention_desc *desc = &arrays->desc;
     const struct array *array = arrays->array;
-    struct oracle_operands operands = {
+    return (struct oracle_operands){
         .desc = desc,
         .q_len = desc->q_len,
         .kv_len = desc->kv_len,
@@ -30,6 +29,14 @@ enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, d
         .dropout_seed = arrays->dropout_seed,
         .dropout_offset = arrays->dropout_offset,
     };
+}
+
+enum exit_code verify_outputs(const struct arrays *arrays, bool unit_variance, double most_products,
+                              struct verification *verification)
+{
+    const clattn_attention_desc *desc = &arrays->desc;
+    const struct array *array = arrays->array;
+    const struct oracle_operands operands = verify_operands(arrays);
     int64_t dims = desc->head_dim + (desc->value_dim > 0 ? desc->value_dim : desc->head_dim);
     double products = (double)desc->kv_len * (double)dims;
     int64_t rows = 0;
