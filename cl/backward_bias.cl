@@ -10,9 +10,8 @@
  *             3 diagonals  the tiles along a diagonal  [b, h, tiles, CLA_TILE_Q + CLA_TILE_KV]: tile t has keys from
  *                          i + (t - below) CLA_TILE_KV on, element e of it the pairs with e = key - query + CLA_TILE_Q - 1 in the tile
  *
- * Where it is not d_mask itself it lies in the workspace, and backward_bias_sum.cl or backward_relative.cl adds it up. A group is one
- * of `heads` query heads of a batch; it also goes over the `sum_batches` and `sum_heads` from these on, which are more than 1 for
- * pairs only. Groups are numbered with the keys innermost, or the diagonals, then the queries, then the heads.
+ * Where it is not d_mask itself it lies in the workspace, and backward_bias_sum.cl or backward_relative.cl adds it up. A group goes
+ * over sum_batches batches and sum_heads query heads, which is more than one for pairs only. Groups are numbered with the keys innermost, or the diagonals, then the queries, then the heads.
  *
  *   CLA_HELD     not 0: so many tiles are added up that sums are held (types.cl)
  *   CLA_DISTANCE 1: of queries, as above
@@ -83,7 +82,7 @@ backward_bias(CLA_INPUTS_PARAMS, __global float *sums, long4 sums_view, int head
 #endif
     for (int n = 0; n < sum_batches * sum_heads; n++) {
         const uint2 next = divide((uint)n, (uint)sum_heads);
-        const int h = (int)(head.y + next.y);
+        const int h = (int)head.y * sum_heads + (int)next.y;
         struct batch batch;
         batch_of(&batch, (int)(head.x + next.x), CLA_PLACES);
         const int tiles = OF_PAIRS     ? 1

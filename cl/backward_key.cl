@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * d_key and d_value of the backward pass (lib/gradient.cl). A work-group owns CLA_TILE_Q keys of a key/value head, which are the rows of
- * its blocks (block.cl), and goes over the queries that see them, of all heads of the group, which are the columns. It makes
+ * its blocks (block.cl), and goes over the queries that see them, which are the columns: those of the sum_heads query heads of a group, or of all and of
+ * sum_batches batches where keys or values are shared by strides of 0. It makes
  * CLA_TILE_KV columns of both gradients; further ones are other groups', which compute the scores once more. Groups
  * are numbered with these innermost, then the tiles of keys, then the heads.
  *
@@ -34,8 +35,8 @@ CLA_DEFINE_STORE(d_value, CLA_D_VALUE_TYPE, CLA_ACCUMULATE_INPUT)
 
 __kernel __attribute__((reqd_work_group_size(CLA_GROUP, 1, 1))) void
 backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __global d_value_t *d_value,
-             long4 d_value_view, int kv_heads, int heads_per_kv, int head_dim, int value_dim, int head_columns,
-             int value_columns, CLA_SEMANTICS_PARAMS)
+             long4 d_value_view, int heads, int sum_batches, int sum_heads, int heads_per_kv, int head_dim,
+             int value_dim, int head_columns, int value_columns, CLA_SEMANTICS_PARAMS)
 {
     __local float4 weights[CLA_TILE_KV * CLA_HEIGHT]; /* and then ds */
     __local float4 scratch[CLA_CHUNK * (CLA_WIDTH + CLA_HEIGHT)];
@@ -51,13 +52,10 @@ backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __glo
     const int column_tiles = (max(head_columns, value_columns) + CLA_TILE_KV - 1) / CLA_TILE_KV;
     const uint2 column_tile = divide((uint)get_group_id(0), (uint)column_tiles);
     const uint2 key_tile = divide(column_tile.x, (uint)key_tiles);
-    const uint2 head = divide(key_tile.x, (uint)kv_heads);
+    const uint2 head = divide(key_tile.x, (uint)heads);
     const int column0 = (int)column_tile.y * CLA_TILE_KV;
     const int j0 = (int)key_tile.y * CLA_TILE_Q;
     const int j = j0 + 4 * y;
-    const int g = (int)head.y;
-    struct batch batch;
-    batch_of(&batch, (int)head.x, CLA_PLACES);
 
     /* Queries of a tile that the sums go over: none where these columns are of the other gradient alone. */
     const int head_end = column0 < head_columns ? CLA_TILE_KV : 0;
@@ -71,97 +69,102 @@ backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __glo
     int chunks = 0;
     int holds = 0;
 #endif
-    /* The tiles of queries some of which may see one of these keys: they follow one another, as the intervals do. */
-    const int j_end = min(j0 + CLA_TILE_Q, batch.kv_len);
-    int first_tile = 0;
-    int tiles = 0;
-    for (int i = 0; i < batch.q_len && j0 < j_end; i += CLA_TILE_KV) {
-        const int2 first = visible_keys(&batch, i, CLA_SEMANTICS);
-        const int2 last = visible_keys(&batch, min(i + CLA_TILE_KV, batch.q_len) - 1, CLA_SEMANTICS);
-        const int2 some = visible_to_some(first, last);
-        const int meets = j0 < some.y && j_end > some.x;
-        first_tile += !meets && tiles == 0;
-        tiles += meets;
-    }
-    for (int n = 0; n < heads_per_kv * tiles; n++) {
-        const uint2 tile = divide((uint)n, (uint)tiles);
-        const int h = g * heads_per_kv + (int)tile.x;
-        const int i0 = (first_tile + (int)tile.y) * CLA_TILE_KV;
-        const int end = min(i0 + CLA_TILE_KV, batch.q_len);
-        const int2 first = visible_keys(&batch, i0, CLA_SEMANTICS);
-        const int2 last = visible_keys(&batch, end - 1, CLA_SEMANTICS);
-        const int cut = i0 + CLA_TILE_KV > end || j0 + CLA_TILE_Q > j_end ||
-                        classify(&batch, j0, j_end, visible_to_some(first, last), visible_to_all(first, last),
-                                 CLA_PLACES) != CLA_FULL;
-
-        struct block s;
-        struct block dp;
-        block_clear(&s);
-        block_clear(&dp);
-        for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
-            stage_own_key(rows, key, key_view, &batch, g, j0, batch.kv_len, d0, head_dim, item, CLA_PLACES);
-            stage_their_query(columns, query, query_view, &batch, h, i0, end, d0, head_dim, item, CLA_PLACES);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(&s, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
-            barrier(CLK_LOCAL_MEM_FENCE);
+    for (int m = 0; m < sum_batches; m++) {
+        struct batch batch;
+        batch_of(&batch, (int)head.x + m, CLA_PLACES);
+        /* The tiles of queries some of which may see one of these keys: they follow one another, as the intervals do. */
+        const int j_end = min(j0 + CLA_TILE_Q, batch.kv_len);
+        int first_tile = 0;
+        int tiles = 0;
+        for (int i = 0; i < batch.q_len && j0 < j_end; i += CLA_TILE_KV) {
+            const int2 first = visible_keys(&batch, i, CLA_SEMANTICS);
+            const int2 last = visible_keys(&batch, min(i + CLA_TILE_KV, batch.q_len) - 1, CLA_SEMANTICS);
+            const int2 some = visible_to_some(first, last);
+            const int meets = j0 < some.y && j_end > some.x;
+            first_tile += !meets && tiles == 0;
+            tiles += meets;
         }
-        for (int d0 = 0; d0 < value_dim; d0 += CLA_CHUNK) {
-            stage_own_value(rows, value, value_view, &batch, g, j0, batch.kv_len, d0, value_dim, item, CLA_PLACES);
-            stage_their_d_output(columns, d_output, d_output_view, &batch, h, i0, end, d0, value_dim, item, CLA_PLACES);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(&dp, rows, columns, min(CLA_CHUNK, value_dim - d0), x, y);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
+        for (int n = 0; n < sum_heads * tiles; n++) {
+            const uint2 tile = divide((uint)n, (uint)tiles);
+            const int h = (int)head.y * sum_heads + (int)tile.x;
+            const int g = h / heads_per_kv;
+            const int i0 = (first_tile + (int)tile.y) * CLA_TILE_KV;
+            const int end = min(i0 + CLA_TILE_KV, batch.q_len);
+            const int2 first = visible_keys(&batch, i0, CLA_SEMANTICS);
+            const int2 last = visible_keys(&batch, end - 1, CLA_SEMANTICS);
+            const int cut = i0 + CLA_TILE_KV > end || j0 + CLA_TILE_Q > j_end ||
+                            classify(&batch, j0, j_end, visible_to_some(first, last), visible_to_all(first, last),
+                                     CLA_PLACES) != CLA_FULL;
 
-        const int i = i0 + 4 * x;
-        uint pairs = 0xffff;
-        if (cut) {
-            pairs = 0;
-            for (int c = 0; c < 4; c++) {
-                const int2 visible = visible_keys(&batch, i + c, CLA_SEMANTICS);
-                for (int r = 0; r < 4; r++)
-                    pairs |= keep(&batch, h, i + c, j + r, visible, CLA_SEMANTICS) ? 1u << (4 * r + c) : 0;
+            struct block s;
+            struct block dp;
+            block_clear(&s);
+            block_clear(&dp);
+            for (int d0 = 0; d0 < head_dim; d0 += CLA_CHUNK) {
+                stage_own_key(rows, key, key_view, &batch, g, j0, batch.kv_len, d0, head_dim, item, CLA_PLACES);
+                stage_their_query(columns, query, query_view, &batch, h, i0, end, d0, head_dim, item, CLA_PLACES);
+                barrier(CLK_LOCAL_MEM_FENCE);
+                block_product(&s, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
+                barrier(CLK_LOCAL_MEM_FENCE);
             }
-        }
-        const float4 row_lse = of_rows(lse, query_row(lse_view, &batch, h, i), lse_view.w, i, end);
-        const float4 row_delta = of_rows(delta, view_row(delta_view, batch.index, h, i), delta_view.w, i, end);
-        weigh(&s.c0, &dp.c0, 0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
-              kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1, CLA_SEMANTICS);
-        weigh(&s.c1, &dp.c1, 0, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
-              kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1, CLA_SEMANTICS);
-        weigh(&s.c2, &dp.c2, 0, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
-              kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1, CLA_SEMANTICS);
-        weigh(&s.c3, &dp.c3, 0, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
-              kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1, CLA_SEMANTICS);
-        note_columns(seen, pairs, x, item);
-        __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
-        put_block(to, &s);
+            for (int d0 = 0; d0 < value_dim; d0 += CLA_CHUNK) {
+                stage_own_value(rows, value, value_view, &batch, g, j0, batch.kv_len, d0, value_dim, item, CLA_PLACES);
+                stage_their_d_output(columns, d_output, d_output_view, &batch, h, i0, end, d0, value_dim, item, CLA_PLACES);
+                barrier(CLK_LOCAL_MEM_FENCE);
+                block_product(&dp, rows, columns, min(CLA_CHUNK, value_dim - d0), x, y);
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }
+
+            const int i = i0 + 4 * x;
+            uint pairs = 0xffff;
+            if (cut) {
+                pairs = 0;
+                for (int c = 0; c < 4; c++) {
+                    const int2 visible = visible_keys(&batch, i + c, CLA_SEMANTICS);
+                    for (int r = 0; r < 4; r++)
+                        pairs |= keep(&batch, h, i + c, j + r, visible, CLA_SEMANTICS) ? 1u << (4 * r + c) : 0;
+                }
+            }
+            const float4 row_lse = of_rows(lse, query_row(lse_view, &batch, h, i), lse_view.w, i, end);
+            const float4 row_delta = of_rows(delta, view_row(delta_view, batch.index, h, i), delta_view.w, i, end);
+            weigh(&s.c0, &dp.c0, 0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
+                  kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1, CLA_SEMANTICS);
+            weigh(&s.c1, &dp.c1, 0, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
+                  kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1, CLA_SEMANTICS);
+            weigh(&s.c2, &dp.c2, 0, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
+                  kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1, CLA_SEMANTICS);
+            weigh(&s.c3, &dp.c3, 0, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
+                  kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1, CLA_SEMANTICS);
+            note_columns(seen, pairs, x, item);
+            __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
+            put_block(to, &s);
 #pragma unroll 1
-        for (int k0 = 0; k0 < value_end; k0 += CLA_CHUNK) {
-            stage_as_it_lies_d_output(scratch, d_output, d_output_view, &batch, h, i0 + k0, end, column0, value_dim,
-                                      seen[k0 >> 5] >> (k0 & 31), item, CLA_PLACES);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(&sum_value, weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
-        put_block(to, &dp);
+            for (int k0 = 0; k0 < value_end; k0 += CLA_CHUNK) {
+                stage_as_it_lies_d_output(scratch, d_output, d_output_view, &batch, h, i0 + k0, end, column0, value_dim,
+                                          seen[k0 >> 5] >> (k0 & 31), item, CLA_PLACES);
+                barrier(CLK_LOCAL_MEM_FENCE);
+                block_product(&sum_value, weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }
+            put_block(to, &dp);
 #pragma unroll 1
-        for (int k0 = 0; k0 < head_end; k0 += CLA_CHUNK) {
-            stage_as_it_lies_query(scratch, query, query_view, &batch, h, i0 + k0, end, column0, head_dim,
-                                   seen[k0 >> 5] >> (k0 & 31), item, CLA_PLACES);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            block_product(&sum_key, weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
-            barrier(CLK_LOCAL_MEM_FENCE);
-        }
+            for (int k0 = 0; k0 < head_end; k0 += CLA_CHUNK) {
+                stage_as_it_lies_query(scratch, query, query_view, &batch, h, i0 + k0, end, column0, head_dim,
+                                       seen[k0 >> 5] >> (k0 & 31), item, CLA_PLACES);
+                barrier(CLK_LOCAL_MEM_FENCE);
+                block_product(&sum_key, weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }
 #if CLA_HELD
-        chunks += CLA_TILE_KV / CLA_CHUNK;
-        if (chunks >= CLA_HELD) {
-            hold_block(held, &sum_key, holds);
-            hold_block(held + 4, &sum_value, holds);
-            holds = 1;
-            chunks = 0;
-        }
+            chunks += CLA_TILE_KV / CLA_CHUNK;
+            if (chunks >= CLA_HELD) {
+                hold_block(held, &sum_key, holds);
+                hold_block(held + 4, &sum_value, holds);
+                holds = 1;
+                chunks = 0;
+            }
 #endif
+        }
     }
 #if CLA_HELD
     if (holds) {
@@ -169,16 +172,18 @@ backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __glo
         block_add_held(&sum_value, held + 4);
     }
 #endif
+    struct batch batch;
+    batch_of(&batch, (int)head.x, CLA_PLACES);
     /* Rows of packed sequences only, else all: those past a batch's length have gradients of 0. */
     const int rows_end = CLA_KV_CU_LENGTHS ? batch.kv_len : kv_len;
     for (int r = 0; r < 4; r++) {
         if (j + r >= rows_end)
             break;
         if (value_end > 0)
-            store4_d_value(d_value, value_row(d_value_view, &batch, g, j + r, CLA_PLACES), column0 + 4 * x, value_columns,
+            store4_d_value(d_value, value_row(d_value_view, &batch, (int)head.y, j + r, CLA_PLACES), column0 + 4 * x, value_columns,
                            block_row(&sum_value, r));
         if (head_end > 0)
-            store4_d_key(d_key, key_row(d_key_view, &batch, g, j + r, CLA_PLACES), column0 + 4 * x, head_columns,
+            store4_d_key(d_key, key_row(d_key_view, &batch, (int)head.y, j + r, CLA_PLACES), column0 + 4 * x, head_columns,
                          scale * block_row(&sum_key, r));
     }
 }

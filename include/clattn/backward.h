@@ -63,6 +63,11 @@ extern "C" {
  *
  * Which gradients are wanted; at least one. The lengths of a run, what is absent in it, strides and alignment are as in
  * the forward run. An extent of 0 in batch or q_heads makes a run do nothing; with a q_len of 0 all gradients are 0.
+ *
+ * What lies in one place has one gradient, the sum of all: along an extent that query, key, value or mask repeat by a
+ * stride of 0, its gradient has an extent of 1. A key [batch, heads, kv_len, dim] with a head stride of 0 has a d_key
+ * [batch, 1, kv_len, dim]. The descriptor says so for every run, whatever strides that brings. Rows of queries, keys or
+ * values that lie in one place are refused.
  */
 typedef struct clattn_attention_backward_desc {
     size_t struct_size;
@@ -78,13 +83,11 @@ typedef struct clattn_attention_backward_desc {
     int d_lse;                     /* not 0: a run has d_lse, f32, as lse lies */
     int accumulate;                /* not 0: gradients are added to what their buffers hold, in f32, and rounded once */
     clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the next three */
-    clattn_layout d_query_layout;  /* over those of query; of these three no two elements in the same place */
+    clattn_layout d_query_layout;  /* over those of query, but for what repeats, see above; so the next three. Of each
+                                      no two elements in the same place */
     clattn_layout d_key_layout;
     clattn_layout d_value_layout;
-    clattn_layout d_mask_layout; /* F32, over the mask's shape, in which an extent that it repeats by a stride of 0
-                                    counts as 1: an element has one gradient, summed over all pairs that it is added to.
-                                    What is summed is so in every run, whatever strides that brings; no two elements in
-                                    the same place */
+    clattn_layout d_mask_layout; /* F32 */
     const char *variant; /* NULL or "auto": the best one for the device; otherwise this one or UNSUPPORTED. Read during
                             the call only */
 } clattn_attention_backward_desc;

@@ -62,11 +62,29 @@ const struct cla_operation cla_attention_backward_operation = {
     .format = format,
 };
 
-/* A gradient of an operand that is laid out like it: its extents are the operand's. */
+/* A gradient of an operand: where that has one element for several places, by a stride of 0, the gradient has one. */
 static clattn_status set_gradient(struct cla_problem *problem, int gradient, int of, const clattn_layout *layout,
-                                  bool written, clattn_error *error)
+                                  unsigned dtypes, clattn_error *error)
 {
-    return cla_set_tensor(problem, gradient, layout, CLA_DTYPES_FLOATING, problem->tensor[of].extent, written, error);
+    const struct cla_tensor *operand = &problem->tensor[of];
+    int64_t extent[4];
+    for (int d = 0; d < 4; d++)
+        extent[d] = operand->span > 0 && operand->stride[d] == 0 ? 1 : operand->extent[d];
+    return cla_set_tensor(problem, gradient, layout, dtypes, extent, true, error);
+}
+
+/* The gradient of queries, keys or values. */
+static clattn_status set_rows(struct cla_problem *problem, int gradient, int of, int wanted,
+                              const clattn_layout *layout, clattn_error *error)
+{
+    const struct cla_tensor *operand = &problem->tensor[of];
+    if (!wanted)
+        return CLATTN_SUCCESS;
+    if (operand->extent[2] > 1 && operand->span > 0 && operand->stride[2] == 0)
+        return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
+                        "%s is %d and attention.%s.strides[2] is 0: expected 0, or rows that do not lie in one place",
+                        cla_operand_name(problem, gradient), wanted, cla_operand_name(problem, of));
+    return set_gradient(problem, gradient, of, layout, CLA_DTYPES_FLOATING, error);
 }
 
 static clattn_status set_sinks(struct cla_problem *problem, int wanted, clattn_error *error)
@@ -79,15 +97,12 @@ static clattn_status set_sinks(struct cla_problem *problem, int wanted, clattn_e
     if (!problem->tensor[CLA_SINKS].present)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "d_sinks is %d and attention.sinks is 0: expected 0, there are no sinks", wanted);
-    return set_gradient(problem, CLA_D_SINKS, CLA_SINKS, &dense_f32, true, error);
+    return set_gradient(problem, CLA_D_SINKS, CLA_SINKS, &dense_f32, CLA_DTYPES_F32, error);
 }
 
-/* Of what is added to the scores: where the mask has one element for several pairs, its gradient has one. */
 static clattn_status set_mask(struct cla_problem *problem, const clattn_attention_backward_desc *desc,
                               clattn_error *error)
 {
-    const struct cla_tensor *mask = &problem->tensor[CLA_MASK];
-    int64_t extent[4];
     if (!desc->d_mask)
         return CLATTN_SUCCESS;
     if (problem->semantics.mask_kind == CLATTN_MASK_NONE)
@@ -98,9 +113,7 @@ static clattn_status set_mask(struct cla_problem *problem, const clattn_attentio
                         "d_mask is %d and attention.mask_kind is 1 (boolean): expected 0, only an additive mask (2) "
                         "has a gradient",
                         desc->d_mask);
-    for (int d = 0; d < 4; d++)
-        extent[d] = mask->span > 0 && mask->stride[d] == 0 ? 1 : mask->extent[d];
-    return cla_set_tensor(problem, CLA_D_MASK, &desc->d_mask_layout, CLA_DTYPES_F32, extent, true, error);
+    return set_gradient(problem, CLA_D_MASK, CLA_MASK, &desc->d_mask_layout, CLA_DTYPES_F32, error);
 }
 
 static clattn_status set_biases(struct cla_problem *problem, const clattn_attention_backward_desc *desc,
@@ -113,14 +126,14 @@ static clattn_status set_biases(struct cla_problem *problem, const clattn_attent
                         "d_alibi_slopes is %d and attention.alibi is 0: expected 0, there are no slopes",
                         desc->d_alibi_slopes);
     if (desc->d_alibi_slopes)
-        CLA_TRY(set_gradient(problem, CLA_D_ALIBI_SLOPES, CLA_ALIBI_SLOPES, &dense_f32, true, error));
+        CLA_TRY(set_gradient(problem, CLA_D_ALIBI_SLOPES, CLA_ALIBI_SLOPES, &dense_f32, CLA_DTYPES_F32, error));
     if (!desc->d_relative_bias)
         return CLATTN_SUCCESS;
     if (!problem->tensor[CLA_RELATIVE_BIAS].present)
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "d_relative_bias is %d and attention.relative_extent is 0: expected 0, there is no such bias",
                         desc->d_relative_bias);
-    return set_gradient(problem, CLA_D_RELATIVE_BIAS, CLA_RELATIVE_BIAS, &dense_f32, true, error);
+    return set_gradient(problem, CLA_D_RELATIVE_BIAS, CLA_RELATIVE_BIAS, &dense_f32, CLA_DTYPES_F32, error);
 }
 
 static clattn_status check_forward(const struct cla_problem *problem, clattn_error *error)
@@ -155,15 +168,13 @@ clattn_status cla_problem_from_attention_backward(const clattn_attention_backwar
         return cla_fail(error, CLATTN_ERROR_INVALID_VALUE,
                         "d_query, d_key, d_value, d_mask, d_sinks, d_alibi_slopes and d_relative_bias are 0: expected "
                         "one of them set");
-    CLA_TRY(set_gradient(problem, CLA_D_OUTPUT, CLA_OUTPUT, &desc.d_output_layout, false, error));
+    CLA_TRY(cla_set_tensor(problem, CLA_D_OUTPUT, &desc.d_output_layout, CLA_DTYPES_FLOATING,
+                           problem->tensor[CLA_OUTPUT].extent, false, error));
     if (desc.d_lse)
         problem->tensor[CLA_D_LSE] = problem->tensor[CLA_LSE];
-    if (desc.d_query)
-        CLA_TRY(set_gradient(problem, CLA_D_QUERY, CLA_QUERY, &desc.d_query_layout, true, error));
-    if (desc.d_key)
-        CLA_TRY(set_gradient(problem, CLA_D_KEY, CLA_KEY, &desc.d_key_layout, true, error));
-    if (desc.d_value)
-        CLA_TRY(set_gradient(problem, CLA_D_VALUE, CLA_VALUE, &desc.d_value_layout, true, error));
+    CLA_TRY(set_rows(problem, CLA_D_QUERY, CLA_QUERY, desc.d_query, &desc.d_query_layout, error));
+    CLA_TRY(set_rows(problem, CLA_D_KEY, CLA_KEY, desc.d_key, &desc.d_key_layout, error));
+    CLA_TRY(set_rows(problem, CLA_D_VALUE, CLA_VALUE, desc.d_value, &desc.d_value_layout, error));
     CLA_TRY(set_sinks(problem, desc.d_sinks, error));
     return set_biases(problem, &desc, error);
 }

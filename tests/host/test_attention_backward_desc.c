@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
+#include "ops/attention_backward/registry.h"
 #include "plain.h"
-#include "problem/attention_backward.h"
 
 static clattn_attention_desc forward; /* what plain_backward points to */
 
@@ -94,6 +94,40 @@ static void gradients_of_biases_have_their_shapes(void **state)
     assert_extents(&problem, CLA_D_MASK, 1, 12, 30, 50);
 }
 
+static void set_strides(clattn_layout *layout, int64_t batch, int64_t head, int64_t row)
+{
+    const int64_t strides[4] = {batch, head, row, 1};
+    memcpy(layout->strides, strides, sizeof strides);
+}
+
+/* What lies in one place has one gradient; packed sequences have one tensor, but rows of their own. */
+static void gradients_of_what_is_shared_are_sums(void **state)
+{
+    (void)state;
+    clattn_attention_backward_desc d = plain_backward();
+    struct cla_problem problem;
+    set_strides(&forward.query, 0, 64, 12 * 64);
+    set_strides(&forward.key, 50 * 64, 0, 64);
+    assert_int_equal(cla_problem_from_attention_backward(&d, &problem, NULL), CLATTN_SUCCESS);
+    assert_extents(&problem, CLA_D_QUERY, 1, 12, 30, 64);
+    assert_extents(&problem, CLA_D_KEY, 2, 1, 50, 64);
+    assert_extents(&problem, CLA_D_VALUE, 2, 4, 50, 64);
+    const struct cla_backward_shares of_query = cla_backward_shares(&problem, CLA_D_QUERY);
+    const struct cla_backward_shares of_key = cla_backward_shares(&problem, CLA_D_KEY);
+    const struct cla_backward_shares of_value = cla_backward_shares(&problem, CLA_D_VALUE);
+    const struct cla_backward_shares expected[3] = {{1, 12, 2, 1}, {2, 1, 1, 12}, {2, 4, 1, 3}};
+    assert_memory_equal(&of_query, &expected[0], sizeof of_query);
+    assert_memory_equal(&of_key, &expected[1], sizeof of_key);
+    assert_memory_equal(&of_value, &expected[2], sizeof of_value);
+
+    forward.kv_cu_lengths = CLATTN_LENGTHS_I32;
+    forward.kv_total = 70;
+    assert_int_equal(cla_problem_from_attention_backward(&d, &problem, NULL), CLATTN_SUCCESS);
+    assert_extents(&problem, CLA_D_KEY, 1, 1, 70, 64);
+    const struct cla_backward_shares of_packed = cla_backward_shares(&problem, CLA_D_KEY);
+    assert_memory_equal(&of_packed, &expected[1], sizeof of_packed);
+}
+
 /* Sums are there, and 0, even where a run has no pair of a query and a key. */
 static void sums_are_written_whatever_the_lengths(void **state)
 {
@@ -144,6 +178,8 @@ static void every_wrong_descriptor_is_refused(void **state)
     REFUSED("d_query, d_key, d_value, d_mask, d_sinks, d_alibi_slopes and d_relative_bias are 0: expected one of them "
             "set",
             d.d_query = d.d_key = d.d_value = 0);
+    REFUSED("d_key is 1 and attention.key.strides[2] is 0: expected 0, or rows that do not lie in one place",
+            set_strides(&forward.key, 256, 64, 0));
     REFUSED("d_mask is 1 and attention.mask_kind is 0 (none): expected 0, there is no mask", d.d_mask = 1);
     REFUSED("d_mask is 2 and attention.mask_kind is 1 (boolean): expected 0, only an additive mask (2) has a gradient",
             d.d_mask = 2, forward.mask_kind = CLATTN_MASK_BOOL, forward.mask.dtype = CLATTN_BOOL);
@@ -179,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_descriptor_becomes_a_problem),
         cmocka_unit_test(gradients_of_biases_have_their_shapes),
+        cmocka_unit_test(gradients_of_what_is_shared_are_sums),
         cmocka_unit_test(sums_are_written_whatever_the_lengths),
         cmocka_unit_test(what_writes_without_queries_is_not_empty),
         cmocka_unit_test(every_wrong_descriptor_is_refused),

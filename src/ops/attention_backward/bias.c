@@ -18,23 +18,6 @@ struct sums {
     int64_t columns;
 };
 
-/* The batches and heads that share an element of a gradient, and those that do not. */
-struct shares {
-    int64_t sum_batches, sum_heads;
-    int64_t batches, heads;
-};
-
-static struct shares shares_of(const struct cla_problem *problem, int gradient)
-{
-    const int64_t *extent = problem->tensor[gradient].extent;
-    return (struct shares){
-        .sum_batches = extent[0] == 1 ? problem->batch : 1,
-        .sum_heads = extent[1] == 1 ? problem->q_heads : 1,
-        .batches = extent[0],
-        .heads = extent[1],
-    };
-}
-
 static struct cla_needs needs(const struct cla_tile *tile, const struct cla_problem *problem)
 {
     (void)problem;
@@ -86,8 +69,8 @@ static clattn_status add_dx(clattn_plan *plan, enum sum sum, bool distance, int6
 }
 
 /* What follows the output. */
-static void add_numbers(struct cla_step *step, const struct cla_problem *problem, const struct shares *shares,
-                        int64_t columns, int64_t below)
+static void add_numbers(struct cla_step *step, const struct cla_problem *problem,
+                        const struct cla_backward_shares *shares, int64_t columns, int64_t below)
 {
     cla_step_int(step, shares->heads);
     cla_step_int(step, cla_heads_per_kv(problem));
@@ -101,15 +84,15 @@ static void add_numbers(struct cla_step *step, const struct cla_problem *problem
 }
 
 /* Every head on its own. */
-static struct shares apart(const struct cla_problem *problem)
+static struct cla_backward_shares apart(const struct cla_problem *problem)
 {
-    return (struct shares){1, 1, problem->batch, problem->q_heads};
+    return (struct cla_backward_shares){problem->batch, problem->q_heads, 1, 1};
 }
 
 static clattn_status add_pairs(clattn_plan *plan, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct shares shares = shares_of(problem, CLA_D_MASK);
+    const struct cla_backward_shares shares = cla_backward_shares(problem, CLA_D_MASK);
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;
     /* as if a tile that is added were 32 keys: the greatest chunk, of which cla_add_tiled_step() counts some */
@@ -127,7 +110,7 @@ static clattn_status add_pairs(clattn_plan *plan, clattn_error *error)
 static clattn_status add_lines(clattn_plan *plan, bool by_key, bool distance, struct sums *sums, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
-    const struct shares shares = apart(problem);
+    const struct cla_backward_shares shares = apart(problem);
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;
     CLA_TRY(take_room(plan, 1, by_key ? problem->kv_len : problem->q_len, sums, error));
@@ -150,7 +133,7 @@ static clattn_status add_lines_up(clattn_plan *plan, const struct sums *sums, bo
     static const struct cla_tiled_kernel kernel = {"backward_bias_sum.cl", "backward_bias_sum", sum_needs};
     const struct cla_problem *problem = &plan->problem;
     const struct cla_build build = {0};
-    const struct shares shares = shares_of(problem, gradient);
+    const struct cla_backward_shares shares = cla_backward_shares(problem, gradient);
     const int64_t elements = whole ? 1 : problem->tensor[gradient].extent[by_key ? 3 : 2];
     const struct cla_tile *tile = NULL;
     struct cla_step *step = NULL;
@@ -200,7 +183,7 @@ static clattn_status add_relative(clattn_plan *plan, clattn_error *error)
     const unsigned uses = CLA_USES_PLACES | CLA_USES_BIASES;
     const struct cla_problem *problem = &plan->problem;
     const struct cla_build build = cla_semantics_build(problem, uses);
-    const struct shares shares = apart(problem);
+    const struct cla_backward_shares shares = apart(problem);
     const struct cla_tile *tile = NULL;
     const struct cla_tile *group = NULL;
     struct cla_step *step = NULL;

@@ -24,6 +24,16 @@ void cla_backward_options(struct cla_text *options, const struct cla_problem *pr
     cla_option(options, "CLA_ACCUMULATE", problem->accumulate);
 }
 
+struct cla_backward_shares cla_backward_shares(const struct cla_problem *problem, int gradient)
+{
+    const int64_t *extent = problem->tensor[gradient].extent;
+    const bool of_keys = gradient == CLA_D_KEY || gradient == CLA_D_VALUE;
+    const bool packed = (gradient == CLA_D_QUERY && problem->semantics.q_cu_lengths != CLATTN_LENGTHS_NONE) ||
+                        (of_keys && problem->semantics.kv_cu_lengths != CLATTN_LENGTHS_NONE);
+    const int64_t batches = packed ? problem->batch : extent[0];
+    return (struct cla_backward_shares){batches, extent[1], problem->batch / batches, problem->q_heads / extent[1]};
+}
+
 static struct cla_needs needs(const struct cla_tile *tile, const struct cla_problem *problem)
 {
     (void)problem;
@@ -32,19 +42,15 @@ static struct cla_needs needs(const struct cla_tile *tile, const struct cla_prob
 }
 
 clattn_status cla_backward_tiled_step(clattn_plan *plan, const char *file, const char *kernel_name, unsigned uses,
-                                      struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
-                                      clattn_error *error)
+                                      int64_t terms, struct cla_text *name, struct cla_step **step,
+                                      const struct cla_tile **tile, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     const struct cla_tiled_kernel kernel = {file, kernel_name, needs};
     const struct cla_build build = cla_semantics_build(problem, uses);
-    int64_t queries = INT64_MAX;
     struct cla_text options = {0};
-    if (!cla_mul(problem->q_len, cla_heads_per_kv(problem), &queries))
-        queries = INT64_MAX;
     cla_backward_options(&options, problem);
-    clattn_status status =
-        cla_add_tiled_step(plan, &kernel, &build, cla_max(queries, problem->kv_len), &options, name, step, tile, error);
+    clattn_status status = cla_add_tiled_step(plan, &kernel, &build, terms, &options, name, step, tile, error);
     cla_text_free(&options);
     return status;
 }
@@ -92,7 +98,7 @@ clattn_status cla_backward_add_sinks(clattn_plan *plan, clattn_error *error)
     if (!problem->tensor[CLA_D_SINKS].present)
         return CLATTN_SUCCESS;
     CLA_TRY(
-        cla_backward_tiled_step(plan, "backward_sinks.cl", "backward_sinks", USES_SINKS, NULL, &step, &tile, error));
+        cla_backward_tiled_step(plan, "backward_sinks.cl", "backward_sinks", USES_SINKS, 0, NULL, &step, &tile, error));
     cla_step_operand(step, problem, CLA_SINKS);
     cla_step_operand(step, problem, CLA_LSE);
     add_delta(step, problem);

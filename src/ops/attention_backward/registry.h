@@ -19,10 +19,23 @@ void cla_backward_options(struct cla_text *options, const struct cla_problem *pr
 /* Appends what such kernels read: query, key, value, d_output, lse and delta. */
 void cla_backward_inputs(struct cla_step *step, const struct cla_problem *problem);
 
-/* A step of a kernel built on cl/lib/block.cl and gradient.cl; see cla_add_tiled_step. */
+/*
+ * What a gradient is a sum over besides its queries and keys: of its `batches` and `heads` each is for that many
+ * batches, and query heads, that follow one another. More than one are heads of a group, and what shares an operand by
+ * strides or extents: batches where `batches` is 1, all query heads where `heads` is 1.
+ */
+struct cla_backward_shares {
+    int64_t batches, heads;
+    int64_t sum_batches, sum_heads;
+};
+
+struct cla_backward_shares cla_backward_shares(const struct cla_problem *problem, int gradient);
+
+/* A step of a kernel built on cl/lib/block.cl and gradient.cl, whose sums have up to `terms`; see cla_add_tiled_step.
+ */
 clattn_status cla_backward_tiled_step(clattn_plan *plan, const char *file, const char *kernel_name, unsigned uses,
-                                      struct cla_text *name, struct cla_step **step, const struct cla_tile **tile,
-                                      clattn_error *error);
+                                      int64_t terms, struct cla_text *name, struct cla_step **step,
+                                      const struct cla_tile **tile, clattn_error *error);
 
 /* The start of the workspace becomes delta's: what a plan begins with. */
 clattn_status cla_backward_take_delta(clattn_plan *plan, clattn_error *error);

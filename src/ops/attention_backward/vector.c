@@ -33,6 +33,14 @@ struct shares {
     int64_t start;       /* floats from the beginning of the workspace */
 };
 
+/* Whether a gradient sums over more than the query heads of a group. */
+static bool is_shared(const struct cla_problem *problem, int gradient)
+{
+    const struct cla_backward_shares shares = cla_backward_shares(problem, gradient);
+    const int64_t heads = gradient == CLA_D_QUERY ? problem->q_heads : problem->kv_heads;
+    return shares.sum_batches > 1 || shares.heads != heads;
+}
+
 static clattn_status accepts(const struct cla_problem *problem, const struct cla_device *device, clattn_error *why)
 {
     (void)device;
@@ -40,6 +48,12 @@ static clattn_status accepts(const struct cla_problem *problem, const struct cla
         return cla_fail(why, CLATTN_ERROR_UNSUPPORTED,
                         "head_dim %lld and value_dim %lld do not fit private memory, at most %d do",
                         (long long)problem->head_dim, (long long)problem->value_dim, MOST_DIMS);
+    for (int o = CLA_D_QUERY; o <= CLA_D_VALUE; o++) {
+        if (problem->tensor[o].present && is_shared(problem, o))
+            return cla_fail(why, CLATTN_ERROR_UNSUPPORTED,
+                            "%s is a sum over heads or batches, whose rows lie in one place, and would have two owners",
+                            cla_operand_name(problem, o));
+    }
     return CLATTN_SUCCESS;
 }
 
