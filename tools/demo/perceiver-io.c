@@ -11,9 +11,10 @@
  * No attention pairs pixels with pixels, and no layer keeps its weights: memory grows with the pixels, not their
  * square.
  *
- * In place of training: latents, pixels and queries know their places, W_q and W_k compare places, and W_v and W_o
- * pass the colours on. So each latent reads what is around its place; of the heads that process, the first looks at the
- * own latent, the others around it, and W_o adds half of the difference, which sharpens.
+ * In place of training (train-perceiver-io.c trains): latents, pixels and queries know their places, W_q and W_k
+ * compare places, and W_v and W_o pass the colours on. So each latent reads what is around its place; of the heads that
+ * process, the first looks at the own latent, the others around it, and W_o adds half of the difference, which
+ * sharpens.
  */
 #include "demo/common.h"
 #include <math.h>
