@@ -48,9 +48,10 @@ static inline uint4 dropout_words(ulong n, uint4 key)
         return words;
     const ulong next = block + 4;
     const uint4 more = philox((uint4)(key.zw, (uint)next, (uint)(next >> 32)), key.xy);
-    return skipped == 1   ? (uint4)(words.yzw, more.x)
-           : skipped == 2 ? (uint4)(words.zw, more.xy)
-                          : (uint4)(words.w, more.xyz);
+    const int4 by_one = (int4)(skipped & 1) != 0;
+    const int4 by_two = (int4)(skipped & 2) != 0;
+    const uint4 from_one = by_one ? (uint4)(words.yzw, more.x) : words;
+    return by_two ? (uint4)(from_one.zw, by_one.xy ? more.yz : more.xy) : from_one;
 }
 
 static inline uint dropout_keeps(ulong n, uint4 key, uint least)
