@@ -99,6 +99,9 @@ enum exit_code demo_image(struct demo *demo, int width, int height, const struct
 enum exit_code demo_colours(struct demo *demo, const float *levels, int width, int height,
                             const struct picture **picture);
 
+/* The curve of `count` finite numbers, from 0 at the bottom to the largest at the top, which is written beside it. */
+enum exit_code demo_curve(struct demo *demo, const float *numbers, int count, const struct picture **picture);
+
 /* Grey levels as a picture, 0 being black and 1 white. That of a pixel is `stride` floats after the one before it. */
 enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int width, int height,
                          const struct picture **picture);

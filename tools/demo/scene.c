@@ -3,6 +3,7 @@
 #include "demo/common.h"
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 
 /* The colour at (x, y), both from 0 to 1, y downwards. What is nearest comes first. */
 static colour scene(float x, float y)
@@ -69,5 +70,32 @@ enum exit_code demo_grey(struct demo *demo, const float *levels, int stride, int
     TRY(picture_create(made, width, height, COLOUR_BLACK));
     for (int i = 0; i < width * height; i++)
         picture_blend(made, i % width, i / width, COLOUR_WHITE, fminf(fmaxf(levels[i * stride], 0), 1));
+    return EXIT_DONE;
+}
+
+enum exit_code demo_curve(struct demo *demo, const float *numbers, int count, const struct picture **picture)
+{
+    enum { SIDE = 360, LINE = 2 };
+    const colour ink = 0x21618cu, grid = 0xdddddd;
+    float largest = 0;
+    char text[64];
+    assert(demo->num_pictures < DEMO_MOST);
+    struct picture *made = &demo->pictures[demo->num_pictures++];
+    *picture = made;
+    TRY(picture_create(made, SIDE, SIDE, COLOUR_WHITE));
+    for (int i = 0; i < count; i++)
+        largest = fmaxf(largest, numbers[i]);
+    for (int quarter = 1; quarter < 4; quarter++)
+        picture_rectangle(made, 0, SIDE * quarter / 4, SIDE, 1, grid);
+    int above = 0;
+    for (int x = 0; x < SIDE; x++) { /* a column from the height of the one before to its own */
+        const float share = largest > 0 ? numbers[(int64_t)x * count / SIDE] / largest : 0;
+        const int y = (int)((1 - share) * (SIDE - LINE) + 0.5f);
+        const int from = x == 0 ? y : above;
+        picture_rectangle(made, x, from < y ? from : y, 1, LINE + (from < y ? y - from : from - y), ink);
+        above = y;
+    }
+    snprintf(text, sizeof text, "%.3g at most, %.3g in the end", (double)largest, (double)numbers[count - 1]);
+    picture_text(made, SIDE - 8, 16, 1.5f, PICTURE_RIGHT, false, COLOUR_BLACK, text);
     return EXIT_DONE;
 }
