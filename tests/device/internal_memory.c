@@ -126,6 +126,23 @@ static clattn_status make_layer(clattn_context *context, clattn_plan **plan, cla
     return status != CLATTN_SUCCESS ? status : clattn_layer_plan_create(context, &desc, plan, error);
 }
 
+static clattn_status make_layer_backward(clattn_context *context, clattn_plan **plan, clattn_error *error)
+{
+    clattn_attention_desc attention;
+    clattn_layer_desc layer;
+    clattn_layer_backward_desc desc;
+    clattn_attention_desc_init(&attention);
+    clattn_status status = clattn_attention_desc_parse("b1h2q5k5d8:f32", &attention, error);
+    clattn_layer_desc_init(&layer);
+    layer.attention = &attention;
+    layer.width = 16;
+    layer.packed = layer.keep = 1;
+    clattn_layer_backward_desc_init(&desc);
+    desc.layer = &layer;
+    desc.d_input = desc.d_w_qkv = desc.d_w_o = 1;
+    return status != CLATTN_SUCCESS ? status : clattn_layer_backward_plan_create(context, &desc, plan, error);
+}
+
 static clattn_context *make_context(void)
 {
     clattn_context *context = NULL;
@@ -185,6 +202,7 @@ static void plans_of_other_operations(void **state)
     check_plans(make_rotary);
     check_plans(make_linear_backward);
     check_plans(make_layer);
+    check_plans(make_layer_backward);
 }
 
 /* ---- contexts ------------------------------------------------------------------------------------------------- */
