@@ -651,6 +651,35 @@ static void parts_add_up(void **state)
     free_operands(&whole);
 }
 
+/* Plans of every variant, and runs that have nothing to do. */
+static void without_batches_or_heads_nothing_is_done(void **state)
+{
+    static const char *const problems[] = {"b0h2q4k4d4:f32:lse:sinks:alibi@0:relative=1@0:mask=add",
+                                           "b2h0q4k4d4:f32:lse:sinks:alibi@0:relative=1@0:mask=add"};
+    const struct harness *harness = *state;
+    for (size_t n = 0; n < 2; n++)
+        for (size_t v = 0; clattn_attention_backward_variant(v) != NULL; ++v) {
+            clattn_attention_desc forward;
+            clattn_attention_backward_desc desc;
+            clattn_attention_backward_args args;
+            clattn_plan *plan = NULL;
+            clattn_error error;
+            clattn_attention_desc_init(&forward);
+            clattn_attention_backward_desc_init(&desc);
+            assert_int_equal(clattn_attention_desc_parse(problems[n], &forward, &error), CLATTN_SUCCESS);
+            desc.attention = &forward;
+            desc.d_query = desc.d_key = desc.d_value = desc.d_mask = 1;
+            desc.d_sinks = desc.d_alibi_slopes = desc.d_relative_bias = 1;
+            desc.variant = clattn_attention_backward_variant(v);
+            harness_check(clattn_attention_backward_plan_create(harness->context, &desc, &plan, &error), &error,
+                          "plan");
+            clattn_attention_backward_args_init(&args, plan);
+            harness_check(clattn_attention_backward_run(plan, harness->queue, &args, 0, NULL, NULL, &error), &error,
+                          "run");
+            clattn_plan_release(plan);
+        }
+}
+
 #define REFUSED(status, text, ...)                                                                                     \
     do {                                                                                                               \
         clattn_attention_backward_args args = good;                                                                    \
@@ -690,6 +719,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_case_on_every_variant),
                                        cmocka_unit_test(without_queries_gradients_of_keys_are_0),
+                                       cmocka_unit_test(without_batches_or_heads_nothing_is_done),
                                        cmocka_unit_test(parts_add_up), cmocka_unit_test(bad_runs_are_refused)};
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
 }

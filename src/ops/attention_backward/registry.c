@@ -31,7 +31,8 @@ struct cla_backward_shares cla_backward_shares(const struct cla_problem *problem
     const bool packed = (gradient == CLA_D_QUERY && problem->semantics.q_cu_lengths != CLATTN_LENGTHS_NONE) ||
                         (of_keys && problem->semantics.kv_cu_lengths != CLATTN_LENGTHS_NONE);
     const int64_t batches = packed ? problem->batch : extent[0];
-    return (struct cla_backward_shares){batches, extent[1], problem->batch / batches, problem->q_heads / extent[1]};
+    return (struct cla_backward_shares){batches, extent[1], problem->batch / cla_max(batches, 1),
+                                        problem->q_heads / cla_max(extent[1], 1)};
 }
 
 static struct cla_needs needs(const struct cla_tile *tile, const struct cla_problem *problem)
