@@ -96,23 +96,23 @@ checks=$((checks + 1))
 [ "$(grep -c '^verified  yes' err)" -eq 2 ] || problem "not verified: $(cat err)"
 
 # What is added to scores, here 0 but for a sink of 1.5: weights 0.10650699, 0.78698604 and the sink's 0.10650699, the
-# output's first number 2.46746511, the scores' gradients -0.15629530 and 0.41909754. The query stands at the second key.
+# output's first number 2.46746511, the scores' gradients -0.15629530 and 0.41909754.
 zeros zero.npy '<f4' '1, 2' 8
-zeros slope.npy '<f4' '1,' 4
-zeros near.npy '<f4' '1, 3' 12
 # shellcheck disable=SC2059
 { header '<f4' '1,'; printf '\000\000\300\077'; } >sink.npy
-run --mask zero.npy --sinks sink.npy --alibi slope.npy --relative-bias near.npy --align bottom-right \
-    --d-mask dm.npy --d-sinks ds.npy --d-alibi da.npy --d-relative-bias dr.npy
+run --mask zero.npy --sinks sink.npy --d-mask dm.npy --d-sinks ds.npy
 holds dm.npy -0.15629530 0.41909754
 holds ds.npy -0.26280228
-holds da.npy 0.15629530
-holds dr.npy -0.15629530 0.41909754 0
 says "'shape': (1, 2)," dm.npy
 says "'shape': (1,)," ds.npy
-says "'shape': (1,)," da.npy
-says "'shape': (1, 3)," dr.npy
-says ':backward=mask,sinks,alibi,relative$' err
+says ':backward=mask,sinks$' err
+
+# Without a batch there are gradients all the same, of 0, and no kernel is needed.
+ok run --random b0h2q4k4d4:f32:alibi@0:relative=1@0:backward --verify --d-alibi da.npy --d-relative-bias dr.npy
+holds da.npy 0 0
+holds dr.npy 0 0 0 0 0 0
+says "'shape': (2,)," da.npy
+says "'shape': (2, 3)," dr.npy
 
 # keys in another order; as JSON, with the time of each pass
 ok run --random b1h1q1k2d2:f32:backward --layout bshd --d-key dk.npy --verify --time --json

@@ -8,15 +8,15 @@
 
 /* In the order in which they are listed. */
 extern const struct demo_entry demo_convolution, demo_crossvit, demo_decoder, demo_encoder, demo_generate,
-    demo_hierarchical_perceiver, demo_image_text, demo_perceiver_io, demo_selfdoc, demo_seq2seq, demo_train,
-    demo_train_seq2seq, demo_train_perceiver_io;
+    demo_gradients, demo_hierarchical_perceiver, demo_image_text, demo_perceiver_io, demo_selfdoc, demo_seq2seq,
+    demo_train, demo_train_seq2seq, demo_train_perceiver_io;
 
 static const struct demo_entry *const demos[] = {
-    &demo_seq2seq,           &demo_encoder,      &demo_decoder,
-    &demo_crossvit,          &demo_perceiver_io, &demo_hierarchical_perceiver,
-    &demo_selfdoc,           &demo_image_text,   &demo_convolution,
-    &demo_generate,          &demo_train,        &demo_train_seq2seq,
-    &demo_train_perceiver_io};
+    &demo_seq2seq,       &demo_encoder,           &demo_decoder,
+    &demo_crossvit,      &demo_perceiver_io,      &demo_hierarchical_perceiver,
+    &demo_selfdoc,       &demo_image_text,        &demo_convolution,
+    &demo_generate,      &demo_gradients,         &demo_train,
+    &demo_train_seq2seq, &demo_train_perceiver_io};
 
 #define NUM_DEMOS (sizeof demos / sizeof *demos)
 
