@@ -9,9 +9,9 @@
  * score a dot product ("dot", equation 8).
  *
  * First the example that one can compute by hand, then a decoder of 1000 cells, as Luong's, that walks over a sentence
- * in the order of its translation. Nothing is trained: the words' states are random, and the recurrence is a linear
- * memory that answers the state of a word with the state of the one to be translated next. Each step's state comes from
- * the context before, so the steps are as many runs, of one plan.
+ * in the order of its translation. Nothing is trained (train-seq2seq.c does that): the words' states are random, and
+ * the recurrence is a linear memory that answers the state of a word with the state of the one to be translated next.
+ * Each step's state comes from the context before, so the steps are as many runs, of one plan.
  */
 #include "demo/common.h"
 #include <math.h>
