@@ -6,8 +6,8 @@
  *
  * A product of rows with columns, as a weighted sum of values is: d_output stands for block.cl's query, the weight for its
  * value, and the output has d_input's type. A work-group makes one tile of CLA_TILE_Q rows by CLA_TILE_KV columns of one batch,
- * a work-item a 4 x 4 block of it, which is added to what is there with `accumulate`. Work-groups are numbered with the column tiles innermost, then the row tiles, then
- * the batches.
+ * a work-item a 4 x 4 block of it, which `accumulate` adds to what is there. Work-groups are numbered with the column tiles
+ * innermost, then the row tiles, then the batches.
  *
  *   CLA_HELD   chunks after which sums are held (types.cl); 0: there are no more
  *

@@ -15,7 +15,8 @@
  *   sums   [tiles][rows][CLA_VECTORS]     the sums so far
  *   held   [tiles][rows][CLA_VECTORS]     what they are added to every HELD_CHUNKS chunks, with what that loses left in them
  *
- * and adds them to what d_input holds, with `accumulate`. No sum in order is longer than CLA_DEPTH. Work-groups are numbered with the columns innermost.
+ * No sum in order is longer than CLA_DEPTH; `accumulate` adds all to what d_input holds. Work-groups are
+ * numbered with the columns innermost.
  *
  *   CLA_DEPTH             elements a chunk, a multiple of CLA_LANES
  *   CLA_ROWS, CLA_TILES   the greatest `rows`, a multiple of CLA_BLOCK as that is, and `tiles`

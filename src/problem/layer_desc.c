@@ -291,26 +291,29 @@ static size_t take_place(int64_t *end, int64_t count, int64_t element_size)
     return (size_t)start;
 }
 
+static int64_t size_in(const struct cla_tensor *tensor, size_t element_size)
+{
+    return element_size != 0 ? (int64_t)element_size : tensor->element_size;
+}
+
 struct cla_layer_places cla_layer_places(const struct cla_layer_problem *layer, size_t element_size, bool lse)
 {
     const struct cla_problem *attention = &layer->attention;
-    const struct cla_tensor *tensor = attention->tensor;
-    const bool packed = layer->whole.layer_packed;
-#define SIZE(operand) (int64_t)(element_size != 0 ? element_size : tensor[operand].element_size)
+    const struct cla_tensor *query = &attention->tensor[CLA_QUERY], *key = &attention->tensor[CLA_KEY];
+    const struct cla_tensor *value = &attention->tensor[CLA_VALUE], *output = &attention->tensor[CLA_OUTPUT];
+    const int64_t query_size = size_in(query, element_size);
     int64_t end = 0;
     struct cla_layer_places places = {0};
-    places.query =
-        take_place(&end, layer->projection[CLA_PROJECT_QUERY].tensor[CLA_LINEAR_OUTPUT].span, SIZE(CLA_QUERY));
-    if (packed) {
-        places.key = (size_t)(attention->q_heads * attention->head_dim * SIZE(CLA_QUERY));
-        places.value = places.key + (size_t)(attention->kv_heads * attention->head_dim * SIZE(CLA_QUERY));
+    places.query = take_place(&end, layer->projection[CLA_PROJECT_QUERY].tensor[CLA_LINEAR_OUTPUT].span, query_size);
+    if (layer->whole.layer_packed) {
+        places.key = (size_t)(attention->q_heads * attention->head_dim * query_size);
+        places.value = places.key + (size_t)(attention->kv_heads * attention->head_dim * query_size);
     } else {
-        places.key = take_place(&end, tensor[CLA_KEY].span, SIZE(CLA_KEY));
-        places.value = take_place(&end, tensor[CLA_VALUE].span, SIZE(CLA_VALUE));
+        places.key = take_place(&end, key->span, size_in(key, element_size));
+        places.value = take_place(&end, value->span, size_in(value, element_size));
     }
-    places.output = take_place(&end, tensor[CLA_OUTPUT].span, SIZE(CLA_OUTPUT));
-    places.lse = take_place(&end, lse ? tensor[CLA_LSE].span : 0, sizeof(float));
-#undef SIZE
+    places.output = take_place(&end, output->span, size_in(output, element_size));
+    places.lse = take_place(&end, lse ? attention->tensor[CLA_LSE].span : 0, sizeof(float));
     places.end = (size_t)end;
     return places;
 }
