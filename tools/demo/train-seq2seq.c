@@ -11,7 +11,8 @@
  * score of Luong, Pham and Manning 2015. The task is to reverse sequences, from random weights, with the right symbols
  * so far as y (teacher forcing). Then the same network learns with the last h alone to attend over: the one vector of
  * fixed size that Sutskever, Vinyals and Le 2014, "Sequence to Sequence Learning with Neural Networks", had. Both are
- * judged on sequences that they never saw, with what they wrote themselves as y.
+ * judged on sequences that they never saw, with what they wrote themselves as y. A state knows more than one symbol, so
+ * the alignment may lie beside the symbol that is written.
  *
  * Attention, projections and their backward passes run on the device; an LSTM's four gates are one projection of
  * [context, symbol, state], and the encoder's context is 0. Products that need no order wait until all steps are done:
