@@ -18,7 +18,7 @@
  *   columns      pairs: the keys that the mask covers; diagonals: how many tiles there are
  *   below        diagonals: how many of them are below that of the first key
  *
- * Local memory: 16 times the greater of CLA_TILE_KV CLA_HEIGHT and CLA_CHUNK (CLA_WIDTH + CLA_HEIGHT) bytes.
+ * Local memory: 16 CLA_CHUNK (CLA_WIDTH + CLA_HEIGHT) bytes or 16 CLA_GROUP if that is more, and 16 CLA_TILE_KV CLA_HEIGHT with diagonals.
  */
 #if !defined(CLA_D_OUTPUT_TYPE) || !defined(CLA_HELD) || !defined(CLA_SUM) || !defined(CLA_DISTANCE)
 #error "backward_bias.cl: a parameter is not defined"
@@ -34,7 +34,7 @@ CLA_DEFINE_STORE(sum, 0, CLA_ACCUMULATE)
 
 #define STAGED  (CLA_CHUNK * (CLA_WIDTH + CLA_HEIGHT))
 #define TILE    (CLA_TILE_KV * CLA_HEIGHT)
-#define SCRATCH (STAGED > TILE ? STAGED : TILE)
+#define SCRATCH (STAGED > CLA_GROUP ? STAGED : CLA_GROUP)
 
 /* Tiles that are added up before their sum is held. */
 #define RUN 64
@@ -75,6 +75,11 @@ backward_bias(CLA_INPUTS_PARAMS, __global float *sums, long4 sums_view, int head
 
     struct block sum;
     block_clear(&sum);
+#if OF_DIAGONALS /* kept where it ends up: with all that a bias can be, registers do not last for it on some GPUs */
+    __local float4 tile[TILE];
+    __local float4 *own = tile + 4 * x * CLA_HEIGHT + y;
+    put_block(own, &sum);
+#endif
 #if CLA_HELD
     volatile float4 held[4];
     int added = 0;
@@ -104,6 +109,9 @@ backward_bias(CLA_INPUTS_PARAMS, __global float *sums, long4 sums_view, int head
             times_distance(&dx.c1, &batch, i0 + 4 * y, j0 + 4 * x + 1, CLA_SEMANTICS);
             times_distance(&dx.c2, &batch, i0 + 4 * y, j0 + 4 * x + 2, CLA_SEMANTICS);
             times_distance(&dx.c3, &batch, i0 + 4 * y, j0 + 4 * x + 3, CLA_SEMANTICS);
+#if OF_DIAGONALS
+            get_block(&sum, own);
+#endif
             sum.c0 += dx.c0;
             sum.c1 += dx.c1;
             sum.c2 += dx.c2;
@@ -115,8 +123,14 @@ backward_bias(CLA_INPUTS_PARAMS, __global float *sums, long4 sums_view, int head
                 added = 0;
             }
 #endif
+#if OF_DIAGONALS
+            put_block(own, &sum);
+#endif
         }
     }
+#if OF_DIAGONALS
+    get_block(&sum, own);
+#endif
 #if CLA_HELD
     if (holds)
         block_add_held(&sum, held);
@@ -133,13 +147,14 @@ backward_bias(CLA_INPUTS_PARAMS, __global float *sums, long4 sums_view, int head
         store4_sum(sums, view_row(sums_view, b, h, i + r), j, min(columns, kv_len), block_row(&sum, r));
     }
 #elif OF_DIAGONALS
-    __local const float *tile = (__local const float *)scratch;
-    put_block(scratch + 4 * x * CLA_HEIGHT + y, &sum);
+    __local const float *pairs = (__local const float *)tile;
+    put_block(own, &sum);
+    barrier(CLK_LOCAL_MEM_FENCE);
     for (int e = item; e < CLA_TILE_Q + CLA_TILE_KV - 1 && sums != 0; e += CLA_GROUP) {
         const int ahead = e - (CLA_TILE_Q - 1);
         float total = 0.0f;
         for (int r = max(0, -ahead); r < min(CLA_TILE_Q, CLA_TILE_KV - ahead); r++)
-            total += tile[(r + ahead) * CLA_TILE_Q + r];
+            total += pairs[(r + ahead) * CLA_TILE_Q + r];
         sums[view_row(sums_view, b, h, (int)column_tile.y) + e] = total;
     }
 #else

@@ -107,6 +107,9 @@ backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __glo
                 block_product(&s, rows, columns, min(CLA_CHUNK, head_dim - d0), x, y);
                 barrier(CLK_LOCAL_MEM_FENCE);
             }
+            /* Out of the way: with the other products and both sums they are more than some GPUs have registers for. */
+            __local float4 *own = weights + 4 * x * CLA_HEIGHT + y;
+            put_block(own, &s);
             for (int d0 = 0; d0 < value_dim; d0 += CLA_CHUNK) {
                 stage_own_value(rows, value, value_view, &batch, g, j0, batch.kv_len, d0, value_dim, item, CLA_PLACES);
                 stage_their_d_output(columns, d_output, d_output_view, &batch, h, i0, end, d0, value_dim, item, CLA_PLACES);
@@ -127,17 +130,16 @@ backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __glo
             }
             const float4 row_lse = of_rows(lse, query_row(lse_view, &batch, h, i), lse_view.w, i, end);
             const float4 row_delta = of_rows(delta, view_row(delta_view, batch.index, h, i), delta_view.w, i, end);
-            weigh(&s.c0, &dp.c0, 0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
-                  kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1, CLA_SEMANTICS);
-            weigh(&s.c1, &dp.c1, 0, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
-                  kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1, CLA_SEMANTICS);
-            weigh(&s.c2, &dp.c2, 0, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
-                  kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1, CLA_SEMANTICS);
-            weigh(&s.c3, &dp.c3, 0, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
-                  kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1, CLA_SEMANTICS);
+            own[0] = weigh(own[0], &dp.c0, 0, (float4)(row_lse.x), (float4)(row_delta.x), pairs,
+                   kept_of_query(&batch, h, i, j, CLA_SEMANTICS), &batch, h, i, j, 1, CLA_SEMANTICS);
+            own[CLA_HEIGHT] = weigh(own[CLA_HEIGHT], &dp.c1, 0, (float4)(row_lse.y), (float4)(row_delta.y), pairs >> 1,
+                   kept_of_query(&batch, h, i + 1, j, CLA_SEMANTICS), &batch, h, i + 1, j, 1, CLA_SEMANTICS);
+            own[2 * CLA_HEIGHT] = weigh(own[2 * CLA_HEIGHT], &dp.c2, 0, (float4)(row_lse.z), (float4)(row_delta.z), pairs >> 2,
+                   kept_of_query(&batch, h, i + 2, j, CLA_SEMANTICS), &batch, h, i + 2, j, 1, CLA_SEMANTICS);
+            own[3 * CLA_HEIGHT] = weigh(own[3 * CLA_HEIGHT], &dp.c3, 0, (float4)(row_lse.w), (float4)(row_delta.w), pairs >> 3,
+                   kept_of_query(&batch, h, i + 3, j, CLA_SEMANTICS), &batch, h, i + 3, j, 1, CLA_SEMANTICS);
             note_columns(seen, pairs, x, item);
-            __local float4 *to = weights + 4 * x * CLA_HEIGHT + y;
-            put_block(to, &s);
+            barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
             for (int k0 = 0; k0 < value_end; k0 += CLA_CHUNK) {
                 stage_as_it_lies_d_output(scratch, d_output, d_output_view, &batch, h, i0 + k0, end, column0, value_dim,
@@ -146,7 +148,8 @@ backward_key(CLA_INPUTS_PARAMS, __global d_key_t *d_key, long4 d_key_view, __glo
                 block_product(&sum_value, weights + k0 * CLA_HEIGHT, scratch, CLA_CHUNK, x, y);
                 barrier(CLK_LOCAL_MEM_FENCE);
             }
-            put_block(to, &dp);
+            put_block(own, &dp);
+            barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
             for (int k0 = 0; k0 < head_end; k0 += CLA_CHUNK) {
                 stage_as_it_lies_query(scratch, query, query_view, &batch, h, i0 + k0, end, column0, head_dim,

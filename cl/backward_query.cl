@@ -61,6 +61,7 @@ backward_query(CLA_INPUTS_PARAMS, __global d_query_t *d_query, long4 d_query_vie
                                           value_dim, item, CLA_INPUTS, CLA_SEMANTICS);
             note_columns(seen, pairs, x, item);
             put_block(pairs_ds + 4 * x * CLA_HEIGHT + y, &ds);
+            barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll 1
             for (int k0 = 0; k0 < CLA_TILE_KV; k0 += CLA_CHUNK) {
                 stage_as_it_lies_key(scratch, key, key_view, &batch, g, j0 + k0, some.y, column0, head_dim,

@@ -108,13 +108,13 @@ static inline uint kept_of_query(const struct batch *batch, int h, int i, int j,
 
 /*
  * Of the four pairs of query i and key j with what follows them in a block, which are the next keys where `by_key` is 1, else the
- * next queries: from the products of queries and keys, and of d_output and values, their weights after dropout and ds, or dx
+ * next queries: from the products of queries and keys their weights after dropout, and from those of d_output and values ds, or dx
  * where `biased` is 1, 0 where they are not `seen`. Of that and of `kept`, by dropout, every fourth bit counts.
  */
-INLINED static void weigh(float4 *product, float4 *dp, int biased, float4 lse, float4 delta, uint seen, uint kept,
+INLINED static float4 weigh(float4 product, float4 *dp, int biased, float4 lse, float4 delta, uint seen, uint kept,
                           const struct batch *batch, int h, int i, int j, int by_key, CLA_SEMANTICS_PARAMS)
 {
-    const float4 s = scale * *product;
+    const float4 s = scale * product;
     float4 x = capped(s);
 #if CLA_MASK == 2 || CLA_ALIBI || CLA_RELATIVE
     const int di = 1 - by_key;
@@ -141,8 +141,8 @@ INLINED static void weigh(float4 *product, float4 *dp, int biased, float4 lse, f
     if (!biased)
         ds *= 4.0f * e / ((1.0f + e) * (1.0f + e));
 #endif
-    *product = four_of(seen) ? p : (float4)(0.0f);
     *dp = four_of(seen) ? ds : (float4)(0.0f);
+    return four_of(seen) ? p : (float4)(0.0f);
 }
 
 /* What kernels read that make scores and weights again. */
@@ -222,10 +222,10 @@ INLINED static uint weigh_tile(struct block *weights, struct block *ds, int bias
     /* Read here, behind the barriers: Intel's runtime 2026.2 lost one of them in front, with dropout. */
     const float4 row_lse = of_rows(lse, query_row(lse_view, batch, h, i), lse_view.w, i, batch->q_len);
     const float4 row_delta = of_rows(delta, view_row(delta_view, batch->index, h, i), delta_view.w, i, batch->q_len);
-    weigh(&weights->c0, &ds->c0, biased, row_lse, row_delta, pairs, kept, batch, h, i, j, 0, CLA_SEMANTICS);
-    weigh(&weights->c1, &ds->c1, biased, row_lse, row_delta, pairs >> 1, kept >> 1, batch, h, i, j + 1, 0, CLA_SEMANTICS);
-    weigh(&weights->c2, &ds->c2, biased, row_lse, row_delta, pairs >> 2, kept >> 2, batch, h, i, j + 2, 0, CLA_SEMANTICS);
-    weigh(&weights->c3, &ds->c3, biased, row_lse, row_delta, pairs >> 3, kept >> 3, batch, h, i, j + 3, 0, CLA_SEMANTICS);
+    weights->c0 = weigh(weights->c0, &ds->c0, biased, row_lse, row_delta, pairs, kept, batch, h, i, j, 0, CLA_SEMANTICS);
+    weights->c1 = weigh(weights->c1, &ds->c1, biased, row_lse, row_delta, pairs >> 1, kept >> 1, batch, h, i, j + 1, 0, CLA_SEMANTICS);
+    weights->c2 = weigh(weights->c2, &ds->c2, biased, row_lse, row_delta, pairs >> 2, kept >> 2, batch, h, i, j + 2, 0, CLA_SEMANTICS);
+    weights->c3 = weigh(weights->c3, &ds->c3, biased, row_lse, row_delta, pairs >> 3, kept >> 3, batch, h, i, j + 3, 0, CLA_SEMANTICS);
     return pairs;
 }
 
@@ -238,13 +238,21 @@ INLINED static void note_columns(__local uint *seen, uint pairs, int x, int item
     atomic_or(&seen[x >> 3], ((pairs | pairs >> 4 | pairs >> 8 | pairs >> 12) & 0xf) << 4 * (x & 7));
 }
 
-/* The block's columns, for a product with them as the summed index. */
+/* The block that put_block() left here. */
+static inline void get_block(struct block *block, __local const float4 *from)
+{
+    block->c0 = from[0];
+    block->c1 = from[CLA_HEIGHT];
+    block->c2 = from[2 * CLA_HEIGHT];
+    block->c3 = from[3 * CLA_HEIGHT];
+}
+
+/* The block's columns, for a product with them as the summed index, once there was a barrier. */
 INLINED static void put_block(__local float4 *to, const struct block *block)
 {
     to[0] = block->c0;
     to[CLA_HEIGHT] = block->c1;
     to[2 * CLA_HEIGHT] = block->c2;
     to[3 * CLA_HEIGHT] = block->c3;
-    barrier(CLK_LOCAL_MEM_FENCE);
 }
 #endif

@@ -22,7 +22,7 @@ static struct cla_needs needs(const struct cla_tile *tile, const struct cla_prob
 {
     (void)problem;
     const int64_t staged = 16 * (int64_t)tile->chunk * (tile->width + tile->height);
-    return (struct cla_needs){.local_bytes = cla_max(staged, 64 * (int64_t)tile->width * tile->height)};
+    return (struct cla_needs){.local_bytes = staged + 64 * (int64_t)tile->width * tile->height};
 }
 
 static struct cla_needs sum_needs(const struct cla_tile *tile, const struct cla_problem *problem)
