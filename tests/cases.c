@@ -62,12 +62,23 @@ struct mask {
 };
 
 static const struct mask masks[] = {
-    {CLATTN_MASK_NONE, CLATTN_F32, "1111"},     {CLATTN_MASK_BOOL, CLATTN_BOOL, "BHQK"},
-    {CLATTN_MASK_BOOL, CLATTN_BOOL, "11QK"},    {CLATTN_MASK_BOOL, CLATTN_BOOL, "B11K"},
-    {CLATTN_MASK_BOOL, CLATTN_BOOL, "1HQS"},    {CLATTN_MASK_ADDITIVE, CLATTN_F32, "BHQK"},
-    {CLATTN_MASK_ADDITIVE, CLATTN_F16, "1H1K"}, {CLATTN_MASK_ADDITIVE, CLATTN_BF16, "11QS"},
+    {CLATTN_MASK_NONE, CLATTN_F32, "1111"},
+    {CLATTN_MASK_BOOL, CLATTN_BOOL, "BHQK"},
+    {CLATTN_MASK_BOOL, CLATTN_BOOL, "11QK"},
+    {CLATTN_MASK_BOOL, CLATTN_BOOL, "B11K"},
+    {CLATTN_MASK_BOOL, CLATTN_BOOL, "1HQS"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_F32, "BHQK"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_F16, "1H1K"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_BF16, "11QS"},
     {CLATTN_MASK_ADDITIVE, CLATTN_F32, "B1Q1"},
+    /* the backward's */
+    {CLATTN_MASK_ADDITIVE, CLATTN_F16, "1HQK"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_BF16, "1111"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_F32, "B11K"},
+    {CLATTN_MASK_ADDITIVE, CLATTN_F32, "BH11"},
 };
+
+enum { NUM_FORWARD_MASKS = 9 };
 
 struct storage {
     const char *name;
@@ -106,14 +117,26 @@ static const struct {
 } scales[] = {{0.0F, false}, {0.3F, false}, {-0.2F, false}, {0.0F, true}};
 static const float softcaps[] = {0.0F, 2.5F, 30.0F};
 
+static const float dropouts[] = {0.0F, 0.3F};
+
+/* Any two gradients are wanted together, and one without the other. */
+static const unsigned gradient_sets[] = {
+    CASE_ALL_GRADIENTS,
+    CASE_D_QUERY | CASE_D_MASK | CASE_D_ALIBI_SLOPES,
+    CASE_D_KEY | CASE_D_SINKS | CASE_D_RELATIVE_BIAS,
+    CASE_D_VALUE | CASE_D_MASK | CASE_D_SINKS | CASE_D_RELATIVE_BIAS,
+    CASE_D_KEY | CASE_D_VALUE | CASE_D_ALIBI_SLOPES,
+};
+
 static const char *const layout_names[] = {"dense", "bshd", "packed", "padded", "one-head", "one-batch", "hsbd"};
 static const char *const place_names[] = {"aligned", "odd", "tight"};
 static const char *const run_names[] = {"full", "short-q", "short-k", "short"};
 static const char *const input_names[] = {"unit", "large", "peaked", "biased", "tiny", "poison"};
 
 const char *const case_axis_names[NUM_AXES] = {
-    "types", "q_len", "kv_len", "head_dim", "value_dim", "heads",  "band",   "mask",  "lengths", "storage", "ragged",
-    "bias",  "sinks", "scale",  "softcap",  "lse",       "scores", "layout", "place", "run",     "input"};
+    "types",   "q_len",  "kv_len", "head_dim", "value_dim", "heads",      "band", "mask",   "lengths",
+    "storage", "ragged", "bias",   "sinks",    "scale",     "softcap",    "lse",  "scores", "layout",
+    "place",   "run",    "input",  "dropout",  "gradients", "accumulate", "d_lse"};
 
 #define COUNT(array) ((unsigned char)(sizeof(array) / sizeof *(array)))
 
@@ -124,7 +147,7 @@ static const unsigned char num_values[NUM_AXES] = {COUNT(types),
                                                    COUNT(value_dims),
                                                    COUNT(heads),
                                                    COUNT(bands),
-                                                   COUNT(masks),
+                                                   NUM_FORWARD_MASKS,
                                                    CLATTN_LENGTHS_I64 + 1,
                                                    COUNT(storages),
                                                    COUNT(raggeds),
@@ -137,7 +160,11 @@ static const unsigned char num_values[NUM_AXES] = {COUNT(types),
                                                    NUM_LAYOUTS,
                                                    NUM_PLACES,
                                                    NUM_RUNS,
-                                                   NUM_INPUTS};
+                                                   NUM_INPUTS,
+                                                   1,
+                                                   1,
+                                                   1,
+                                                   1};
 
 /* Of these axes small cases take the first values only: lengths up to 17, dims up to 21. */
 static const unsigned char num_small[NUM_AXES] = {
@@ -178,6 +205,27 @@ static const char *const decode_problems[] = {
 int case_axis_values(enum case_axis axis)
 {
     return num_values[axis];
+}
+
+int case_backward_values(enum case_axis axis)
+{
+    switch (axis) {
+    case AXIS_MASK:
+        return COUNT(masks);
+    case AXIS_STORAGE:
+    case AXIS_LSE:
+    case AXIS_SCORES:
+        return 1;
+    case AXIS_DROPOUT:
+        return COUNT(dropouts);
+    case AXIS_GRADIENTS:
+        return COUNT(gradient_sets);
+    case AXIS_ACCUMULATE:
+    case AXIS_D_LSE:
+        return 2;
+    default:
+        return num_values[axis];
+    }
 }
 
 /* ---- random numbers ------------------------------------------------------------------------------------------- */
@@ -284,7 +332,7 @@ enum { SMALL_PROGRAMS = 8, NUM_SMALL = 30, NUM_QUICK = 90 };
 /* Computed once: the tests that use it have one thread when they do. */
 static const struct cover *the_cover(void)
 {
-    static struct cover cover;
+    static struct cover cover = {.axes = NUM_FORWARD_AXES, .class_of = case_program_class};
     uint64_t state = 2017;
     unsigned char small[NUM_AXES];
 
@@ -298,6 +346,50 @@ static const struct cover *the_cover(void)
         cover_add_rows(&cover, COVER_PROGRAMS, num_values, COVER_MAX_ROWS, &state);
         cover_add_rows(&cover, COVER_RUNS, num_values, COVER_MAX_ROWS, &state);
         cover_add_rows(&cover, COVER_PAIRS, num_values, COVER_MAX_ROWS, &state);
+    }
+    return &cover;
+}
+
+/* Dims are what most kernels are told when they run, and few rows are like many. */
+static int backward_class(enum case_axis axis, int value)
+{
+    switch (axis) {
+    case AXIS_Q_LEN:
+    case AXIS_HEADS:
+    case AXIS_HEAD_DIM:
+    case AXIS_VALUE_DIM:
+    case AXIS_SINKS:
+        return 0;
+    case AXIS_DROPOUT:
+    case AXIS_GRADIENTS:
+    case AXIS_ACCUMULATE:
+        return value;
+    default:
+        return case_program_class(axis, value);
+    }
+}
+
+enum { NUM_SMALL_BACKWARD = 20, NUM_QUICK_BACKWARD = 60 };
+
+static const struct cover *the_backward_cover(void)
+{
+    static struct cover cover = {.axes = NUM_AXES, .class_of = backward_class};
+    uint64_t state = 2022;
+    unsigned char all[NUM_AXES];
+    unsigned char small[NUM_AXES];
+
+    if (cover.count == 0) {
+        for (int a = 0; a < NUM_AXES; ++a) {
+            all[a] = (unsigned char)case_backward_values((enum case_axis)a);
+            small[a] = num_small[a] != 0 ? num_small[a] : all[a];
+        }
+        cover_add_rows(&cover, COVER_PROGRAMS, small, SMALL_PROGRAMS, &state);
+        cover_add_rows(&cover, COVER_RUNS, small, NUM_SMALL_BACKWARD, &state);
+        cover_add_rows(&cover, COVER_VALUES, all, NUM_QUICK_BACKWARD, &state);
+        cover_add_rows(&cover, COVER_RUNS, all, NUM_QUICK_BACKWARD, &state);
+        cover_add_rows(&cover, COVER_PROGRAMS, all, COVER_MAX_ROWS, &state);
+        cover_add_rows(&cover, COVER_RUNS, all, COVER_MAX_ROWS, &state);
+        cover_add_rows(&cover, COVER_PAIRS, all, COVER_MAX_ROWS, &state);
     }
     return &cover;
 }
@@ -583,16 +675,12 @@ size_t case_count(size_t *with_axes)
     return count + NUM_WIDE * NUM_WIDE_TYPES + NUM_DECODE;
 }
 
-bool case_get(size_t index, struct test_case *c)
+/* Row `index` of a table, but for what names it. */
+static void get_row(const struct cover *cover, size_t index, struct test_case *c)
 {
-    const struct cover *cover = the_cover();
-
-    if (index >= cover->count)
-        return get_wide(index - cover->count, c);
     memset(c, 0, sizeof *c);
     c->seed = index;
     c->program = cover->program[index];
-    c->quick = index < NUM_QUICK;
     memcpy(c->axes, cover->rows[index], sizeof c->axes);
     c->types = types[c->axes[AXIS_TYPES]].name;
     c->layout = (enum case_layout)c->axes[AXIS_LAYOUT];
@@ -601,8 +689,43 @@ bool case_get(size_t index, struct test_case *c)
     set_desc(c);
     set_run(c, (enum case_run)c->axes[AXIS_RUN]);
     lay_out(&c->desc, c->layout);
+}
+
+bool case_get(size_t index, struct test_case *c)
+{
+    const struct cover *cover = the_cover();
+
+    if (index >= cover->count)
+        return get_wide(index - cover->count, c);
+    get_row(cover, index, c);
+    c->quick = index < NUM_QUICK;
     name_case(c, index < NUM_SMALL ? "small" : "pair", index);
     return true;
+}
+
+size_t case_backward_count(void)
+{
+    return the_backward_cover()->count;
+}
+
+void case_backward_get(size_t index, struct test_case *c)
+{
+    size_t length;
+
+    get_row(the_backward_cover(), index, c);
+    c->quick = index < NUM_QUICK_BACKWARD;
+    c->desc.lse = 1;
+    c->desc.dropout = dropouts[c->axes[AXIS_DROPOUT]];
+    c->dropout_seed = 0x123456789abcdefu + index;
+    c->dropout_offset = (uint64_t)index << 40;
+    c->dropout_batch = (int64_t)(index % 2) * 1000000;
+    c->gradients = gradient_sets[c->axes[AXIS_GRADIENTS]];
+    c->accumulate = c->axes[AXIS_ACCUMULATE] != 0;
+    c->d_lse = c->axes[AXIS_D_LSE] != 0;
+    name_case(c, index < NUM_SMALL_BACKWARD ? "small" : "pair", index);
+    length = strlen(c->name);
+    snprintf(c->name + length, sizeof c->name - length, " gradients=%x%s%s", c->gradients, c->d_lse ? " d_lse" : "",
+             c->accumulate ? " accumulate" : "");
 }
 
 /* One condition of a filter, of `length` characters. */

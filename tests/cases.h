@@ -39,7 +39,24 @@ enum case_axis {
     AXIS_PLACE,
     AXIS_RUN,
     AXIS_INPUT,
+    NUM_FORWARD_AXES,
+    AXIS_DROPOUT = NUM_FORWARD_AXES, /* from here on the backward's */
+    AXIS_GRADIENTS,                  /* which of them are wanted */
+    AXIS_ACCUMULATE,
+    AXIS_D_LSE,
     NUM_AXES
+};
+
+/* As bits of what a case of the backward wants; the gradient of what it does not have is not there to be wanted. */
+enum case_gradient {
+    CASE_D_QUERY = 1 << 0,
+    CASE_D_KEY = 1 << 1,
+    CASE_D_VALUE = 1 << 2,
+    CASE_D_MASK = 1 << 3,
+    CASE_D_SINKS = 1 << 4,
+    CASE_D_ALIBI_SLOPES = 1 << 5,
+    CASE_D_RELATIVE_BIAS = 1 << 6,
+    CASE_ALL_GRADIENTS = (1 << 7) - 1
 };
 
 /* How the tensors lie in memory. */
@@ -109,6 +126,9 @@ struct test_case {
     uint64_t dropout_seed; /* of the run */
     uint64_t dropout_offset;
     int64_t dropout_batch;
+    unsigned gradients; /* of the backward, as are the next two */
+    bool accumulate;
+    bool d_lse;
     size_t program; /* cases of the same number share the programs of every variant */
     bool quick;     /* one of those that are run where time is short: they have every value of every axis */
 };
@@ -132,6 +152,14 @@ size_t case_count(size_t *with_axes);
 
 /* Case `index`. False where the library cannot parse the problem string of a wide case. */
 bool case_get(size_t index, struct test_case *c);
+
+/*
+ * The table of the backward, of the same kind: its own axes besides, more shapes of masks, an lse always, and neither
+ * caches nor scores. Its cases are small and pair ones.
+ */
+int case_backward_values(enum case_axis axis);
+size_t case_backward_count(void);
+void case_backward_get(size_t index, struct test_case *c);
 
 /*
  * A case of its own: dense, unit-variance inputs, the plan's lengths for every sequence. `problem` is a problem string.

@@ -15,9 +15,9 @@ static int pick(uint64_t *state, int count)
     return (int)(case_random(state) % (uint64_t)count);
 }
 
-static int class_of(int axis, int value)
+static int class_of(const struct cover *cover, int axis, int value)
 {
-    return case_program_class((enum case_axis)axis, value);
+    return cover->class_of((enum case_axis)axis, value);
 }
 
 static bool is_legal(int a, int va, int b, int vb)
@@ -26,11 +26,11 @@ static bool is_legal(int a, int va, int b, int vb)
 }
 
 /* Whether an axis may take a value beside those that are set, on the program of `base` unless that is NULL. */
-static bool fits(const unsigned char *row, const unsigned char *base, int axis, int value)
+static bool fits(const struct cover *cover, const unsigned char *row, const unsigned char *base, int axis, int value)
 {
-    if (base != NULL && class_of(axis, value) != class_of(axis, base[axis]))
+    if (base != NULL && class_of(cover, axis, value) != class_of(cover, axis, base[axis]))
         return false;
-    for (int other = 0; other < NUM_AXES; ++other)
+    for (int other = 0; other < cover->axes; ++other)
         if (other != axis && row[other] != UNSET && !is_legal(axis, value, other, row[other]))
             return false;
     return true;
@@ -38,13 +38,13 @@ static bool fits(const unsigned char *row, const unsigned char *base, int axis, 
 
 static int gain_of(const struct cover *cover, const unsigned char *row, int axis, int value)
 {
-    int class = class_of(axis, value);
+    int class = class_of(cover, axis, value);
     int gain = cover->have[axis][value][axis][value] ? 0 : NEW_VALUE;
 
-    for (int other = 0; other < NUM_AXES; ++other)
+    for (int other = 0; other < cover->axes; ++other)
         if (other != axis && row[other] != UNSET) {
             gain += cover->have[axis][value][other][row[other]] ? 0 : NEW_PAIR;
-            gain += cover->built[axis][class][other][class_of(other, row[other])] ? 0 : NEW_CLASSES;
+            gain += cover->built[axis][class][other][class_of(cover, other, row[other])] ? 0 : NEW_CLASSES;
         }
     return gain;
 }
@@ -55,7 +55,7 @@ static bool is_new(const struct cover *cover, enum cover_aim aim, int a, int va,
         return a == b && va == vb && !cover->have[a][va][a][va];
     if (a == b || cover->have[a][va][b][vb] || !is_legal(a, va, b, vb))
         return false;
-    return aim != COVER_PROGRAMS || !cover->built[a][class_of(a, va)][b][class_of(b, vb)];
+    return aim != COVER_PROGRAMS || !cover->built[a][class_of(cover, a, va)][b][class_of(cover, b, vb)];
 }
 
 /* A row that has a program on which each axis can have a value beside those of `row`; NULL where there is none. */
@@ -67,10 +67,10 @@ static const unsigned char *find_base(const struct cover *cover, const unsigned 
     for (size_t n = 0; n < cover->count; ++n) {
         const unsigned char *base = cover->rows[(first + n) % cover->count];
         int possible = 0;
-        for (int axis = 0; axis == possible && axis < NUM_AXES; ++axis)
+        for (int axis = 0; axis == possible && axis < cover->axes; ++axis)
             for (int value = 0; axis == possible && value < limit[axis]; ++value)
-                possible += (row[axis] == UNSET || row[axis] == value) && fits(row, base, axis, value);
-        if (possible == NUM_AXES)
+                possible += (row[axis] == UNSET || row[axis] == value) && fits(cover, row, base, axis, value);
+        if (possible == cover->axes)
             return base;
     }
     return NULL;
@@ -80,11 +80,12 @@ static const unsigned char *find_base(const struct cover *cover, const unsigned 
 static bool begin_row(const struct cover *cover, enum cover_aim aim, const unsigned char *limit, uint64_t *state,
                       unsigned char *row, const unsigned char **base)
 {
-    int first = pick(state, NUM_AXES);
+    int first = pick(state, cover->axes);
 
-    memset(row, UNSET, NUM_AXES);
-    for (int n = 0; n < NUM_AXES; ++n)
-        for (int a = (first + n) % NUM_AXES, b = 0; b < NUM_AXES; ++b)
+    memset(row, 0, NUM_AXES);
+    memset(row, UNSET, (size_t)cover->axes);
+    for (int n = 0; n < cover->axes; ++n)
+        for (int a = (first + n) % cover->axes, b = 0; b < cover->axes; ++b)
             for (unsigned char va = 0; va < limit[a]; ++va)
                 for (unsigned char vb = 0; vb < limit[b]; ++vb) {
                     if (!is_new(cover, aim, a, va, b, vb))
@@ -105,13 +106,13 @@ static int finish_row(const struct cover *cover, const unsigned char *limit, uin
     int order[NUM_AXES];
     int gain = 0;
 
-    for (int n = 0; n < NUM_AXES; ++n) {
+    for (int n = 0; n < cover->axes; ++n) {
         int at = pick(state, n + 1);
         order[n] = n;
         order[n] = order[at];
         order[at] = n;
     }
-    for (int n = 0; n < NUM_AXES; ++n) {
+    for (int n = 0; n < cover->axes; ++n) {
         int best = -1;
         int axis = order[n];
         int first = pick(state, limit[axis]);
@@ -120,7 +121,7 @@ static int finish_row(const struct cover *cover, const unsigned char *limit, uin
         for (int v = 0; v < limit[axis]; ++v) {
             int value = (first + v) % limit[axis];
             int candidate = gain_of(cover, row, axis, value);
-            if (candidate > best && fits(row, base, axis, value)) {
+            if (candidate > best && fits(cover, row, base, axis, value)) {
                 best = candidate;
                 row[axis] = (unsigned char)value;
             }
@@ -128,7 +129,7 @@ static int finish_row(const struct cover *cover, const unsigned char *limit, uin
         if (best < 0)
             return -1;
     }
-    for (int a = 0; a < NUM_AXES; ++a)
+    for (int a = 0; a < cover->axes; ++a)
         gain += gain_of(cover, row, a, row[a]);
     return gain;
 }
@@ -137,9 +138,9 @@ static size_t program_of(const struct cover *cover, const unsigned char *row)
 {
     for (size_t n = 0; n < cover->count; ++n) {
         int same = 0;
-        while (same < NUM_AXES && class_of(same, row[same]) == class_of(same, cover->rows[n][same]))
+        while (same < cover->axes && class_of(cover, same, row[same]) == class_of(cover, same, cover->rows[n][same]))
             same++;
-        if (same == NUM_AXES)
+        if (same == cover->axes)
             return cover->program[n];
     }
     return cover->programs;
@@ -149,10 +150,10 @@ static void add_row(struct cover *cover, const unsigned char *row)
 {
     size_t program = program_of(cover, row);
 
-    for (int a = 0; a < NUM_AXES; ++a)
-        for (int b = 0; b < NUM_AXES; ++b) {
+    for (int a = 0; a < cover->axes; ++a)
+        for (int b = 0; b < cover->axes; ++b) {
             cover->have[a][row[a]][b][row[b]] = true;
-            cover->built[a][class_of(a, row[a])][b][class_of(b, row[b])] = true;
+            cover->built[a][class_of(cover, a, row[a])][b][class_of(cover, b, row[b])] = true;
         }
     memcpy(cover->rows[cover->count], row, NUM_AXES);
     cover->program[cover->count++] = program;

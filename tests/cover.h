@@ -2,7 +2,7 @@
 /*
  * Rows with a value for each axis of cases.h, in few of which every legal pair of values of any two axes occurs, and
  * which need few programs: to build one takes a thousand times as long as to run it. Rows whose values are of the same
- * classes (case_program_class) share a program. So the pairs of classes are what programs are planned for, and all
+ * classes share a program. So the pairs of classes are what programs are planned for, and all
  * other pairs are laid over these programs.
  *
  * Greedy, after Cohen et al. 1997 ("The AETG system"): a row begins with a pair that no row has yet; then the other
@@ -17,8 +17,10 @@
 #define COVER_MAX_VALUES 16
 #define COVER_MAX_ROWS   400
 
-/* Zeroed, it has no rows. */
+/* What its table is about; with the rest zeroed, it has no rows. Axes from `axes` on have the value 0. */
 struct cover {
+    int axes;
+    int (*class_of)(enum case_axis axis, int value);
     bool have[NUM_AXES][COVER_MAX_VALUES][NUM_AXES][COVER_MAX_VALUES];  /* pairs of values; of one with itself too */
     bool built[NUM_AXES][COVER_MAX_VALUES][NUM_AXES][COVER_MAX_VALUES]; /* pairs of classes */
     unsigned char rows[COVER_MAX_ROWS][NUM_AXES];

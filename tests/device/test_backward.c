@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The backward pass of attention on the cases of cases.h whose keys are no cache: the forward, then every gradient,
- * within the bounds of backward.h of the oracle's. What the cases have no axis for follows from their number: gaps
- * between rows of the gradients, whether lse has one of its own, and which are wanted; or from that of their program:
- * the types of the gradients, and whether they are added to. NaN fills rows of d_output of queries that see nothing.
+ * The backward pass of attention on its table of cases (cases.h): the forward, then the gradients, within the bounds of
+ * backward.h of the oracle's. Gaps between rows of the gradients follow from a case's number, their types from those of
+ * its tensors. NaN fills rows of d_output of queries that see nothing.
  *
  *   CLATTN_CASES     the cases to run, as test_attention has it
  *   CLATTN_VARIANT   a variant to run alone
@@ -22,6 +21,7 @@
 
 #include <cmocka.h>
 
+/* Numbered as the bits of a case's gradients. */
 enum gradient { D_QUERY, D_KEY, D_VALUE, D_MASK, D_SINKS, D_ALIBI_SLOPES, D_RELATIVE_BIAS, NUM_GRADIENTS };
 
 static const char *const names[NUM_GRADIENTS] = {"d_query", "d_key",          "d_value",        "d_mask",
@@ -30,7 +30,7 @@ static const char *const names[NUM_GRADIENTS] = {"d_query", "d_key",          "d
 /* What a gradient is of, where that is a tensor of four extents. */
 static const enum oracle_tensor inputs[] = {ORACLE_QUERY, ORACLE_KEY, ORACLE_VALUE, ORACLE_MASK};
 
-/* What follows from the numbers of a case and of its program. */
+/* What follows from a case and its number. */
 struct choice {
     bool there[NUM_GRADIENTS]; /* that of which it is the gradient */
     bool wanted[NUM_GRADIENTS];
@@ -52,21 +52,20 @@ struct backward {
     double amplitude;
 };
 
-static struct choice choose(size_t number, size_t program, const clattn_attention_desc *desc)
+static struct choice choose(const struct test_case *c, size_t number)
 {
     static const clattn_dtype dtypes[] = {CLATTN_F32, CLATTN_F16, CLATTN_BF16};
-    struct choice choice = {
-        .padding = number % 2 == 0 ? 0 : 3, .accumulate = program % 2 == 1, .d_lse = number % 4 < 2};
+    struct choice choice = {.padding = number % 2 == 0 ? 0 : 3, .accumulate = c->accumulate, .d_lse = c->d_lse};
     for (int g = 0; g < NUM_GRADIENTS; ++g) {
         choice.there[g] = true;
-        choice.dtype[g] = dtypes[g > D_VALUE ? 0 : (program + (size_t)g) % 3];
+        choice.dtype[g] = dtypes[g > D_VALUE ? 0 : (c->axes[AXIS_TYPES] + g) % 3];
     }
-    choice.there[D_MASK] = desc->mask_kind == CLATTN_MASK_ADDITIVE;
-    choice.there[D_SINKS] = desc->sinks;
-    choice.there[D_ALIBI_SLOPES] = desc->alibi;
-    choice.there[D_RELATIVE_BIAS] = desc->relative_extent > 0;
+    choice.there[D_MASK] = c->desc.mask_kind == CLATTN_MASK_ADDITIVE;
+    choice.there[D_SINKS] = c->desc.sinks;
+    choice.there[D_ALIBI_SLOPES] = c->desc.alibi;
+    choice.there[D_RELATIVE_BIAS] = c->desc.relative_extent > 0;
     for (int g = 0; g < NUM_GRADIENTS; ++g)
-        choice.wanted[g] = choice.there[g] && number % (NUM_GRADIENTS + 1) != (size_t)g;
+        choice.wanted[g] = choice.there[g] && (c->gradients >> g & 1) != 0;
     return choice;
 }
 
@@ -209,7 +208,7 @@ static void make_backward(struct backward *backward, const struct arrays *arrays
     const struct oracle_operands operands = arrays_operands(arrays);
     int64_t extent[4], strides[4];
     memset(backward, 0, sizeof *backward);
-    backward->choice = choose(number, arrays->of->program, desc);
+    backward->choice = choose(arrays->of, number);
     oracle_tensor_shape(desc, ORACLE_OUTPUT, extent, strides);
     backward->d_output = tensor_make_as(&desc->output, extent); /* as the oracle takes it */
     backward->d_lse = tensor_make(CLATTN_F32, extent[0], extent[1], extent[2], 1, 0);
@@ -446,14 +445,6 @@ static bool run_case(const struct harness *harness, struct test_case *c, size_t 
     clattn_plan *plan = NULL;
     clattn_error error = {.message = ""};
     char message[600] = "";
-    c->desc.lse = 1;
-    c->desc.scores_stage = CLATTN_SCORES_NONE;
-    if (c->program % 3 == 1) {
-        c->desc.dropout = 0.3f;
-        c->dropout_seed = 0x123456789abcdefull + number;
-        c->dropout_offset = number << 40;
-        c->dropout_batch = (int64_t)(number % 2) * 1000000;
-    }
     assert_true(arrays_init(&arrays, c));
     clattn_plan *forward = harness_plan(harness, c, NULL);
     bool right = harness_run(harness, forward, &arrays, message);
@@ -480,17 +471,15 @@ static void every_case_on_every_variant(void **state)
     const struct harness *harness = *state;
     const char *only_variant = getenv("CLATTN_VARIANT");
     int runs = 0, failures = 0;
-    size_t with_axes;
-    case_count(&with_axes);
     for (size_t v = 0; clattn_attention_backward_variant(v) != NULL; ++v) {
         const char *variant = clattn_attention_backward_variant(v);
         double worst = 0.0;
         if (only_variant != NULL && strcmp(only_variant, variant) != 0)
             continue;
-        for (size_t n = 0; n < with_axes; ++n) {
+        for (size_t n = 0; n < case_backward_count(); ++n) {
             struct test_case c;
-            assert_true(case_get(n, &c));
-            if (!case_matches(&c, n, getenv("CLATTN_CASES")) || c.desc.kv_storage != CLATTN_STORAGE_LINEAR)
+            case_backward_get(n, &c);
+            if (!case_matches(&c, n, getenv("CLATTN_CASES")))
                 continue;
             failures += !run_case(harness, &c, n, variant, clattn_attention_backward_variant(v + 1) != NULL, &worst);
             runs++;

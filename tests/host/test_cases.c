@@ -40,6 +40,40 @@ static void every_pair_occurs(void **state)
     print_message("%d pairs of values in %d cases, %d cases in all\n", pairs, (int)count, (int)case_count(NULL));
 }
 
+/* The same of the backward's table. */
+static void every_pair_of_the_backward_occurs(void **state)
+{
+    static bool have[NUM_AXES][16][NUM_AXES][16];
+    static bool quick[NUM_AXES][16];
+    struct test_case c;
+    size_t programs = 0;
+
+    (void)state;
+    for (size_t n = 0; n < case_backward_count(); ++n) {
+        case_backward_get(n, &c);
+        programs = c.program >= programs ? c.program + 1 : programs;
+        for (int a = 0; a < NUM_AXES; ++a) {
+            quick[a][c.axes[a]] = quick[a][c.axes[a]] || c.quick;
+            for (int b = 0; b < NUM_AXES; ++b)
+                have[a][c.axes[a]][b][c.axes[b]] = true;
+        }
+        if (!c.desc.lse || c.desc.kv_storage != CLATTN_STORAGE_LINEAR || c.desc.scores_stage != CLATTN_SCORES_NONE ||
+            (c.desc.dropout > 0.0F) != (c.axes[AXIS_DROPOUT] != 0))
+            fail_msg("%s is no case of the backward", c.name);
+    }
+    for (int a = 0; a < NUM_AXES; ++a)
+        for (int va = 0; va < case_backward_values((enum case_axis)a); ++va) {
+            if (!quick[a][va])
+                fail_msg("%s %d is in no quick case of the backward", case_axis_names[a], va);
+            for (int b = 0; b < a; ++b)
+                for (int vb = 0; vb < case_backward_values((enum case_axis)b); ++vb)
+                    if (have[a][va][b][vb] != case_pair_is_legal((enum case_axis)a, va, (enum case_axis)b, vb))
+                        fail_msg("%s %d %s %s %d", case_axis_names[a], va,
+                                 have[a][va][b][vb] ? "must not meet" : "never meets", case_axis_names[b], vb);
+        }
+    print_message("%d cases of the backward, %d programs a variant\n", (int)case_backward_count(), (int)programs);
+}
+
 static void every_value_occurs_in_quick_cases(void **state)
 {
     static bool have[NUM_AXES][16];
@@ -235,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_occurs),
+        cmocka_unit_test(every_pair_of_the_backward_occurs),
         cmocka_unit_test(every_value_occurs_in_quick_cases),
         cmocka_unit_test(cases_of_a_program_need_no_other),
         cmocka_unit_test(values_differ),
