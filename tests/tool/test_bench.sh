@@ -211,10 +211,11 @@ if command -v python3 >/dev/null; then
         python3 "$peers" --clattn "$clattn" --rounds 1 --seconds 0.05 --pause 0.01 "$@" >out 2>err
     }
     checks=$((checks + 1))
-    compare --peers none --again same:NO_COLOR=1 --markdown $small b1h2q4k4d4:f32:mask=bool || problem "$(cat err)"
+    compare --peers none --again same:NO_COLOR=1 --markdown $small b1h2q4k4d4:f32:mask=bool $backward || problem "$(cat err)"
     says '^| PROBLEM | clattn ms | same ms | ratio |$' out
     says "^| $small | [0-9.]* | [0-9.]* | [0-9.]* |$" out
     says '^| b1h2q4k4d4:f32:mask=bool | [0-9.]* |' out
+    says "^| $backward | [0-9.]* | [0-9.]* | [0-9.]* |$" out
     checks=$((checks + 1))
     compare --peers none b1h2q4k4d4 && problem "a problem without a type: $(cat out)"
     says 'b1h2q4k4d4: expected a problem such as' err
