@@ -2,6 +2,8 @@
 /*
  * Linear on every variant against sums in double: sizes that divide nothing, mixed types, strides, offsets, lengths
  * below the plan's, NaN around and within the operands; and what plans and runs refuse.
+ *
+ *   CLATTN_CASES   "quick": all, with the fewest mixes of types that have each; "more": the other mixes
  */
 #include "linear.h"
 
@@ -82,7 +84,10 @@ static void sums_of_equal_terms_do_not_drift(void **state)
     }
 }
 
-/* Nine mixes in which every pair of types of every pair of operands comes once; whole tiles of rows, and few. */
+/*
+ * Nine mixes in which every pair of types of every pair of operands comes once, of which the quick ones have every type
+ * of each; whole tiles of rows, and few.
+ */
 static void types_mix(void **state)
 {
     const struct harness *harness = *state;
@@ -90,6 +95,8 @@ static void types_mix(void **state)
     FOR_EACH_VARIANT
     {
         for (int n = 0; n < 9; ++n) {
+            if (!harness_asks(n % 4 == 0 ? "quick" : "more"))
+                continue;
             struct linear_setup setup = {.batch = 1,
                                          .length = 53,
                                          .in = 203,
@@ -415,5 +422,7 @@ int main(void)
         cmocka_unit_test(runs_are_refused),
         cmocka_unit_test(a_plan_of_another_operation_is_refused),
     };
-    return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
+    const struct CMUnitTest more[] = {cmocka_unit_test(types_mix)};
+    return harness_asks("quick") ? cmocka_run_group_tests(tests, harness_setup, harness_teardown)
+                                 : cmocka_run_group_tests(more, harness_setup, harness_teardown);
 }

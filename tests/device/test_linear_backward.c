@@ -3,6 +3,8 @@
  * The backward pass of linear on every variant against sums in double: sizes that divide nothing and edges of tiles,
  * mixed types, strides, accumulation, lengths below the plan's, long sums, NaN around and within the operands, the same
  * bits twice; and what plans and runs refuse.
+ *
+ *   CLATTN_CASES   "quick": all, with the fewest mixes of types that have each; "more": the other mixes
  */
 #include "linear_backward.h"
 
@@ -87,7 +89,10 @@ static void sums_of_equal_terms_do_not_drift(void **state)
     }
 }
 
-/* Three mixes in which every operand has every type once; the second with parts of tokens, two of them added to. */
+/*
+ * Three mixes in which every operand has every type once; the second, which is the quick one, with parts of tokens, two
+ * of them added to.
+ */
 static void types_mix(void **state)
 {
     const struct harness *harness = *state;
@@ -95,6 +100,8 @@ static void types_mix(void **state)
     FOR_EACH_VARIANT
     {
         for (int n = 0; n < 3; ++n) {
+            if (!harness_asks(n == 1 ? "quick" : "more"))
+                continue;
             const struct backward_setup setup = {.batch = 2,
                                                  .length = n == 1 ? 1300 : 53,
                                                  .in = 101,
@@ -433,5 +440,7 @@ int main(void)
         cmocka_unit_test(a_plan_that_cannot_be_is_refused),
         cmocka_unit_test(runs_are_refused),
     };
-    return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
+    const struct CMUnitTest more[] = {cmocka_unit_test(types_mix)};
+    return harness_asks("quick") ? cmocka_run_group_tests(tests, harness_setup, harness_teardown)
+                                 : cmocka_run_group_tests(more, harness_setup, harness_teardown);
 }
