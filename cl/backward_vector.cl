@@ -42,244 +42,6 @@
 #error "backward_vector.cl: a tile has at most 64 keys"
 #endif
 
-#define BASE_2 (!CLA_SOFTCAP && CLA_MASK != 2 && !CLA_ALIBI && !CLA_RELATIVE)
-#define UNIT   (BASE_2 ? LOG2E : 1.0f) /* of scores */
-
-/* Dims that are summed in order. */
-#define RUN 128
-
-/* Tiles of queries after which sums are held: each adds the sum of ROWS terms. */
-#define HELD_TERMS 64
-
-#define HEAD_VECTORS  (WHOLE_VECTORS(CLA_HEAD_DIM) / CLA_LANES)
-#define VALUE_VECTORS (WHOLE_VECTORS(CLA_VALUE_DIM) / CLA_LANES)
-#define OUT_VECTORS   (CLA_HEAD_DIM * CLA_VECTORS)
-
-#define load_vec_d_output(p) CLA_JOIN(LOAD_VEC_, CLA_D_OUTPUT_TYPE)(p)
-DEFINE_LOAD_SOME(d_output)
-
-/* rows[count][vectors] = `dim` elements of `count` rows of an operand, row r from at[r] on, then zeros. */
-#define DEFINE_COPY_ROWS(name)                                                                                         \
-    APART static void copy_##name##_rows(vec_t *rows, __global const name##_t *from, const long *at, int count, int dim)   \
-    {                                                                                                                  \
-        for (int r = 0; r < count; r++) {                                                                              \
-            for (int d = 0; d < dim; d += CLA_LANES, rows++)                                                           \
-                *rows = load_some_##name(from + at[r] + d, dim - d);                                                   \
-        }                                                                                                              \
-    }
-
-DEFINE_COPY_ROWS(query)
-DEFINE_COPY_ROWS(d_output)
-DEFINE_COPY_ROWS(key)
-DEFINE_COPY_ROWS(value)
-
-/* Stores the first `count` lanes of an element of a gradient, or adds them to what is there. */
-#define DEFINE_PUT(name, type)                                                                                         \
-    static inline void put_##name(__global name##_t *p, vec_t x, int count)                                            \
-    {                                                                                                                  \
-        if (count >= CLA_LANES) {                                                                                      \
-            CLA_JOIN(STORE_VEC_, type)(p, CLA_ACCUMULATE_INPUT ? CLA_JOIN(LOAD_VEC_, type)(p) + x : x);                \
-            return;                                                                                                    \
-        }                                                                                                              \
-        for (int d = 0; d < count; d++) {                                                                              \
-            const float old = CLA_ACCUMULATE_INPUT ? CLA_JOIN(CLA_LOAD_, type)(p, d) : 0.0f;                           \
-            CLA_JOIN(CLA_STORE_AS_, type)(p, d, old + ((const float *)&x)[d]);                                         \
-        }                                                                                                              \
-    }
-
-DEFINE_PUT(d_query, CLA_D_QUERY_TYPE)
-DEFINE_PUT(d_key, CLA_D_KEY_TYPE)
-DEFINE_PUT(d_value, CLA_D_VALUE_TYPE)
-
-/* `count` rows, row k from at[k] on, of `dim` elements: factor times sums[count][vectors], with what is held of them. */
-#define DEFINE_PUT_ROWS(name)                                                                                          \
-    APART static void put_##name##_rows(__global name##_t *to, const long *at, const vec_t *sums, const vec_t *held,   \
-                                        int holds, float factor, int count, int dim)                                   \
-    {                                                                                                                  \
-        for (int k = 0, n = 0; k < count; k++) {                                                                       \
-            for (int d = 0; d < dim; d += CLA_LANES, n++)                                                              \
-                put_##name(to + at[k] + d, factor * (holds ? held[n] + sums[n] : sums[n]), dim - d);                   \
-        }                                                                                                              \
-    }
-
-DEFINE_PUT_ROWS(d_key)
-DEFINE_PUT_ROWS(d_value)
-
-/* turned[vectors * CLA_LANES][CLA_VECTORS] = factor times rows[ROWS][vectors]. */
-APART static void turn_tile(vec_t *turned, const vec_t *rows, int vectors, float factor)
-{
-    for (int v = 0; v < CLA_VECTORS; v++) {
-        for (int d = 0; d < vectors; d++) {
-            vec_t square[CLA_LANES];
-#pragma unroll
-            for (int r = 0; r < CLA_LANES; r++)
-                square[r] = factor * rows[(v * CLA_LANES + r) * vectors + d];
-            turn_square(square);
-#pragma unroll
-            for (int r = 0; r < CLA_LANES; r++)
-                turned[(d * CLA_LANES + r) * CLA_VECTORS + v] = square[r];
-        }
-    }
-}
-
-/* products[count][CLA_VECTORS] = rows[count][stride] . turned[depth][CLA_VECTORS]. */
-static inline void dot_rows(vec_t *products, const vec_t *turned, const vec_t *rows, int stride, int depth, int count)
-{
-    for (int d = 0; d < depth; d += RUN)
-        dot_keys(products, turned + d * CLA_VECTORS, (const float *)rows + d, stride * CLA_LANES, min(RUN, depth - d), count,
-                 d > 0, NULL);
-}
-
-/*
- * sums[count][stride] += weights[count][ROWS] x rows[depth][stride], of `width` vectors; dims are in lanes. All have room for
- * whole blocks.
- */
-#define DEFINE_ADD_ROWS(width)                                                                                         \
-    APART static void add_rows_##width(vec_t *sums, const float *weights, const vec_t *rows, int depth, int count, int stride)   \
-    {                                                                                                                  \
-        for (int n0 = 0; n0 < count; n0 += CLA_BLOCK, sums += CLA_BLOCK * stride, weights += CLA_BLOCK * ROWS) {       \
-            const vec_t *row = rows;                                                                                   \
-            vec_t sum[CLA_BLOCK][width];                                                                               \
-            _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                      \
-            {                                                                                                          \
-                _Pragma("unroll") for (int v = 0; v < width; v++) sum[n][v] = (vec_t)(0.0f);                           \
-            }                                                                                                          \
-            _Pragma("unroll 4") for (int i = 0; i < depth; i++, row += stride)                                         \
-            {                                                                                                          \
-                _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                  \
-                {                                                                                                      \
-                    const vec_t weight = (vec_t)(weights[n * ROWS + i]);                                               \
-                    _Pragma("unroll") for (int v = 0; v < width; v++) sum[n][v] += weight * row[v];                    \
-                }                                                                                                      \
-            }                                                                                                          \
-            _Pragma("unroll") for (int n = 0; n < CLA_BLOCK; n++)                                                      \
-            {                                                                                                          \
-                _Pragma("unroll") for (int v = 0; v < width; v++) sums[n * stride + v] += sum[n][v];                   \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-
-DEFINE_ADD_ROWS(1)
-DEFINE_ADD_ROWS(2)
-DEFINE_ADD_ROWS(3)
-
-/* The same of all vectors: blocks of three and two where a block has three, else of two, the last one of what is left. */
-static inline void add_rows(vec_t *sums, const float *weights, const vec_t *rows, int depth, int count, int stride)
-{
-    for (int v = 0; v < stride;) {
-        const int left = stride - v;
-        if (CLA_VECTORS == 3 && left >= 3 && left != 4) {
-            add_rows_3(sums + v, weights, rows + v, depth, count, stride);
-            v += 3;
-        } else if (CLA_VECTORS >= 2 && left >= 2) {
-            add_rows_2(sums + v, weights, rows + v, depth, count, stride);
-            v += 2;
-        } else {
-            add_rows_1(sums + v, weights, rows + v, depth, count, stride);
-            v += 1;
-        }
-    }
-}
-
-/* Makes weights of scores[count][CLA_VECTORS]. */
-APART static void weigh_rows(vec_t *scores, int count, const vec_t *row_lse)
-{
-    vec_t lse[CLA_VECTORS];
-#pragma unroll
-    for (int v = 0; v < CLA_VECTORS; v++)
-        lse[v] = row_lse[v];
-    for (int k = 0; k < count; k++) {
-#pragma unroll
-        for (int v = 0; v < CLA_VECTORS; v++) {
-            vec_t *score = scores + k * CLA_VECTORS + v;
-            *score = vec_exp2((*score - lse[v]) * (BASE_2 ? 1.0f : LOG2E));
-        }
-    }
-}
-
-/* Makes ds, before the softcap's factor, of dP[count][CLA_VECTORS]; with dropout weights that it takes out are negative. */
-APART static void derive(vec_t *dp, const vec_t *weights, int count, const vec_t *row_delta, float kept_scale)
-{
-    vec_t delta[CLA_VECTORS];
-#pragma unroll
-    for (int v = 0; v < CLA_VECTORS; v++)
-        delta[v] = row_delta[v];
-    for (int k = 0; k < count; k++) {
-#pragma unroll
-        for (int v = 0; v < CLA_VECTORS; v++) {
-            const int n = k * CLA_VECTORS + v;
-#if CLA_DROPOUT
-            const vec_t kept = weights[n] > 0.0f ? dp[n] * kept_scale : (vec_t)(0.0f);
-            dp[n] = fabs(weights[n]) * (kept - delta[v]);
-#else
-            dp[n] = weights[n] * (dp[n] - delta[v]);
-#endif
-        }
-    }
-}
-
-#if CLA_DROPOUT
-/* What dropout makes of weights[count][CLA_VECTORS], those that it takes out being negative. */
-APART static void finish_weights(vec_t *weights, int count, float kept_scale)
-{
-    for (int n = 0; n < count * CLA_VECTORS; n++)
-        weights[n] = weights[n] > 0.0f ? weights[n] * kept_scale : (vec_t)(0.0f);
-}
-#endif
-
-#if CLA_SOFTCAP
-/* slopes[count][CLA_VECTORS] = 1 - tanh^2 of scores / softcap, in a form that does not cancel. */
-APART static void slopes_of(vec_t *slopes, const vec_t *scores, int count, float softcap)
-{
-    const float factor = -2.0f * LOG2E * min(1.0f / softcap, FLT_MAX);
-    for (int n = 0; n < count * CLA_VECTORS; n++) {
-        const vec_t e = vec_exp2(factor * fabs(scores[n]));
-        slopes[n] = 4.0f * e / ((1.0f + e) * (1.0f + e));
-    }
-}
-#endif
-
-/* 0 for pairs[count][CLA_VECTORS] that are not kept. */
-APART static void clear_hidden(vec_t *pairs, const uint *kept, int count)
-{
-    for (int k0 = 0; k0 < count; k0 += 32, kept += ROWS) {
-        uvec_t bits[CLA_VECTORS];
-#pragma unroll
-        for (int v = 0; v < CLA_VECTORS; v++)
-            bits[v] = vec_load(kept + v * CLA_LANES);
-        for (int k = k0; k < min(count, k0 + 32); k++) {
-#pragma unroll
-            for (int v = 0; v < CLA_VECTORS; v++) {
-                const int n = k * CLA_VECTORS + v;
-                pairs[n] = (bits[v] & (1u << (k - k0))) != 0 ? pairs[n] : (vec_t)(0.0f);
-            }
-        }
-    }
-}
-
-/* 0 for what a block has behind the last of `count` keys. */
-static inline void clear_rest(vec_t *pairs, int count)
-{
-    for (int n = count * CLA_VECTORS; n % (CLA_BLOCK * CLA_VECTORS) != 0; n++)
-        pairs[n] = (vec_t)(0.0f);
-}
-
-/* Bit r: row r sees some of the keys. */
-APART static ulong rows_that_see(const uint *kept)
-{
-    ulong rows = 0;
-    for (int r = 0; r < ROWS; r++)
-        rows |= (ulong)((kept[r] | kept[ROWS + r]) != 0) << r;
-    return rows;
-}
-
-/* The length of the run of bits of `of` that are set from bit n on, at most `end` - n. */
-static inline int run_of(ulong of, int n, int end)
-{
-    const ulong missing = ~(of >> n);
-    return min(end - n, (int)popcount((missing - 1) & ~missing));
-}
-
 /*
  * Adds to `out` what the part's earlier spans have summed, unless this is the first one; and keeps the sum there, unless this is the
  * last one.
@@ -376,6 +138,184 @@ backward_vector_delta(__global const output_t *output, long4 output_view, __glob
     }
 }
 
+/* A span of keys with the sums of their gradients. */
+struct span {
+    int begin;
+    int end; /* of the keys that the batch has */
+    int terms;
+    int holds;
+    vec_t keys[CLA_SPAN * HEAD_VECTORS], values[CLA_SPAN * VALUE_VECTORS];
+    vec_t sum_key[CLA_SPAN * HEAD_VECTORS], sum_value[CLA_SPAN * VALUE_VECTORS];
+#if CLA_HELD
+    vec_t held_key[CLA_SPAN * HEAD_VECTORS], held_value[CLA_SPAN * VALUE_VECTORS];
+#endif
+};
+
+/* ROWS queries of a head with the sums of theirs. */
+struct queries {
+    struct rows rows;
+    vec_t query_rows[ROWS * HEAD_VECTORS], d_rows[ROWS * VALUE_VECTORS];
+    vec_t turned_query[WHOLE_VECTORS(CLA_HEAD_DIM) * CLA_VECTORS], turned_d[WHOLE_VECTORS(CLA_VALUE_DIM) * CLA_VECTORS];
+    vec_t lse[CLA_VECTORS], delta[CLA_VECTORS];
+    vec_t out[OUT_VECTORS];
+};
+
+static inline void clear(vec_t *sums, int count)
+{
+    for (int n = 0; n < count; n++)
+        sums[n] = (vec_t)(0.0f);
+}
+
+static inline void take_span(struct span *span, const struct batch *batch, int g, __global const key_t *key, long4 key_view,
+                             __global const value_t *value, long4 value_view, CLA_PLACES_PARAMS)
+{
+    long at[CLA_SPAN];
+    const int count = span->end - span->begin;
+    span->terms = 0;
+    span->holds = 0;
+    for (int k = 0; k < count; k++)
+        at[k] = key_row(key_view, batch, g, span->begin + k, CLA_PLACES);
+    copy_key_rows(span->keys, key, at, count, CLA_HEAD_DIM);
+    for (int k = 0; k < count; k++)
+        at[k] = value_row(value_view, batch, g, span->begin + k, CLA_PLACES);
+    copy_value_rows(span->values, value, at, count, CLA_VALUE_DIM);
+    clear(span->sum_key, CLA_SPAN * HEAD_VECTORS);
+    clear(span->sum_value, CLA_SPAN * VALUE_VECTORS);
+}
+
+/* Stores the gradients of `count` keys from the first one of a span on. */
+static inline void give_span(const struct span *span, const struct batch *batch, int g, int count, __global d_key_t *d_key,
+                             long4 d_key_view, __global d_value_t *d_value, long4 d_value_view, float scale, CLA_PLACES_PARAMS)
+{
+    long at[CLA_SPAN];
+#if CLA_HELD
+    const vec_t *held_key = span->held_key;
+    const vec_t *held_value = span->held_value;
+#else
+    const vec_t *held_key = span->sum_key;
+    const vec_t *held_value = span->sum_value;
+#endif
+    for (int k = 0; k < count && d_key != 0; k++)
+        at[k] = key_row(d_key_view, batch, g, span->begin + k, CLA_PLACES);
+    if (d_key != 0)
+        put_d_key_rows(d_key, at, span->sum_key, held_key, span->holds, scale, count, CLA_HEAD_DIM);
+    for (int k = 0; k < count && d_value != 0; k++)
+        at[k] = value_row(d_value_view, batch, g, span->begin + k, CLA_PLACES);
+    if (d_value != 0)
+        put_d_value_rows(d_value, at, span->sum_value, held_value, span->holds, 1.0f, count, CLA_VALUE_DIM);
+}
+
+/* Counts a tile of queries that the sums have in them, and holds them when there are many. */
+static inline void count_terms(struct span *span)
+{
+#if CLA_HELD
+    if (++span->terms < HELD_TERMS)
+        return;
+    hold_sums(span->held_key, span->sum_key, CLA_SPAN * HEAD_VECTORS, span->holds);
+    hold_sums(span->held_value, span->sum_value, CLA_SPAN * VALUE_VECTORS, span->holds);
+    span->holds = 1;
+    span->terms = 0;
+#endif
+}
+
+static inline void take_queries(struct queries *queries, const struct batch *batch, int h, int i0, int count,
+                                __global const query_t *query, long4 query_view, __global const d_output_t *d_output,
+                                long4 d_output_view, __global const float *lse, long4 lse_view, __global const float *delta,
+                                long4 delta_view, CLA_SEMANTICS_PARAMS)
+{
+    long at[ROWS];
+    rows_of(&queries->rows, batch, h, i0, count, CLA_SEMANTICS);
+    const int *i = queries->rows.query;
+    for (int r = 0; r < ROWS; r++)
+        at[r] = query_row(query_view, batch, h, i[r]);
+    copy_query_rows(queries->query_rows, query, at, ROWS, CLA_HEAD_DIM);
+    turn_tile(queries->turned_query, queries->query_rows, HEAD_VECTORS, scale * UNIT);
+    for (int r = 0; r < ROWS; r++)
+        at[r] = query_row(d_output_view, batch, h, i[r]);
+    copy_d_output_rows(queries->d_rows, d_output, at, ROWS, CLA_VALUE_DIM);
+    turn_tile(queries->turned_d, queries->d_rows, VALUE_VECTORS, 1.0f);
+    for (int r = 0; r < ROWS; r++) {
+        ((float *)queries->lse)[r] = UNIT * lse[query_row(lse_view, batch, h, i[r])];
+        ((float *)queries->delta)[r] = delta[view_row(delta_view, batch->index, h, i[r])];
+    }
+}
+
+/* Adds to all sums what `count` keys from j0 on, of the span, and the queries are to each other. */
+static inline void add_tile(struct span *span, struct queries *queries, const struct batch *batch, int j0, int count,
+                            int with_query, int with_key, int with_value, CLA_SEMANTICS_PARAMS)
+{
+    vec_t weights[CLA_KEYS * CLA_VECTORS], ds[CLA_KEYS * CLA_VECTORS];
+    vec_t added[CLA_MASK == 2 ? CLA_KEYS * CLA_VECTORS : 1];
+    vec_t slopes[CLA_SOFTCAP ? CLA_KEYS * CLA_VECTORS : 1];
+    uint kept[2 * ROWS];
+    const struct rows *rows = &queries->rows;
+    const vec_t *keys = span->keys + (j0 - span->begin) * HEAD_VECTORS;
+    const vec_t *values = span->values + (j0 - span->begin) * VALUE_VECTORS;
+    vec_t *sum_key = span->sum_key + (j0 - span->begin) * HEAD_VECTORS;
+    vec_t *sum_value = span->sum_value + (j0 - span->begin) * VALUE_VECTORS;
+    ulong seen = ~0ul;
+    ulong seeing = ~0ul;
+    int cut = rows->count < ROWS || classify(batch, j0, j0 + count, rows->some, rows->all, CLA_PLACES) != CLA_FULL;
+    if (cut) {
+        seen = keep_pairs(kept, added, &cut, rows, batch, j0, count, CLA_SEMANTICS);
+        seeing = rows_that_see(kept);
+    }
+    if (seen == 0)
+        return;
+
+    dot_rows(weights, queries->turned_query, keys, HEAD_VECTORS, CLA_HEAD_DIM, count);
+#if CLA_SOFTCAP
+    slopes_of(slopes, weights, count, softcap);
+    cap_scores(weights, count, softcap);
+#endif
+#if CLA_ALIBI || CLA_RELATIVE
+    add_position_bias(weights, rows, j0, count, CLA_SEMANTICS);
+#endif
+#if CLA_MASK == 2
+    for (int n = 0; n < count * CLA_VECTORS; n++)
+        weights[n] += added[n];
+#endif
+    weigh_rows(weights, count, queries->lse);
+#if CLA_DROPOUT
+    drop_weights(weights, rows, j0, count, dropout_key, dropout_threshold);
+    const float kept_scale = dropout_scale;
+#else
+    const float kept_scale = 1.0f;
+#endif
+    if (with_query || with_key) {
+        dot_rows(ds, queries->turned_d, values, VALUE_VECTORS, CLA_VALUE_DIM, count);
+        derive(ds, weights, count, queries->delta, kept_scale);
+#if CLA_SOFTCAP
+        for (int n = 0; n < count * CLA_VECTORS; n++)
+            ds[n] *= slopes[n];
+#endif
+        if (cut)
+            clear_hidden(ds, kept, count);
+        clear_rest(ds, count);
+    }
+#if CLA_DROPOUT
+    finish_weights(weights, count, kept_scale);
+#endif
+    if (cut)
+        clear_hidden(weights, kept, count);
+    clear_rest(weights, count);
+
+    /* In runs of what is in some pair: the rest must not reach a product, not even multiplied by 0. */
+    for (int r = 0, run; r < ROWS; r += run + 1) {
+        run = run_of(seeing, r, ROWS);
+        if (run > 0 && with_value)
+            add_rows(sum_value, (const float *)weights + r, queries->d_rows + r * VALUE_VECTORS, run, count, VALUE_VECTORS);
+        if (run > 0 && with_key)
+            add_rows(sum_key, (const float *)ds + r, queries->query_rows + r * HEAD_VECTORS, run, count, HEAD_VECTORS);
+    }
+    for (int k = 0, run; k < count && with_query; k += run + 1) {
+        run = run_of(seen, k, count);
+        if (run > 0)
+            add_values(queries->out, ds + k * CLA_VECTORS, (const float *)(keys + k * HEAD_VECTORS), HEAD_VECTORS * CLA_LANES,
+                       run, CLA_HEAD_DIM);
+    }
+}
+
 WIDE __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 backward_vector(__global const query_t *query, long4 query_view, __global const key_t *key, long4 key_view,
                 __global const value_t *value, long4 value_view, __global const d_output_t *d_output, long4 d_output_view,
@@ -384,170 +324,52 @@ backward_vector(__global const query_t *query, long4 query_view, __global const 
                 __global d_value_t *d_value, long4 d_value_view, __global float *parts, long4 parts_view, int kv_heads,
                 int heads_per_kv, CLA_SEMANTICS_PARAMS)
 {
-    vec_t keys[CLA_SPAN * HEAD_VECTORS], values[CLA_SPAN * VALUE_VECTORS];
-    vec_t sum_key[CLA_SPAN * HEAD_VECTORS], sum_value[CLA_SPAN * VALUE_VECTORS];
-    vec_t held_key[CLA_HELD ? CLA_SPAN * HEAD_VECTORS : 1], held_value[CLA_HELD ? CLA_SPAN * VALUE_VECTORS : 1];
-    vec_t query_rows[ROWS * HEAD_VECTORS], d_rows[ROWS * VALUE_VECTORS];
-    vec_t turned_query[WHOLE_VECTORS(CLA_HEAD_DIM) * CLA_VECTORS], turned_d[WHOLE_VECTORS(CLA_VALUE_DIM) * CLA_VECTORS];
-    vec_t weights[CLA_KEYS * CLA_VECTORS], ds[CLA_KEYS * CLA_VECTORS];
-    vec_t out[OUT_VECTORS];
-    vec_t added[CLA_MASK == 2 ? CLA_KEYS * CLA_VECTORS : 1];
-    vec_t slopes[CLA_SOFTCAP ? CLA_KEYS * CLA_VECTORS : 1];
-    float row_lse[ROWS], row_delta[ROWS];
-    long key_at[CLA_SPAN], value_at[CLA_SPAN], at[ROWS];
-    uint kept[2 * ROWS];
-    struct rows rows;
-
+    struct span span;
+    struct queries queries;
+    long at[ROWS];
     const uint2 order = divide((uint)get_group_id(0), CLA_PARTS);
     const uint2 head = divide(order.x, (uint)kv_heads);
     const int part = (int)(order.y & 1 ? CLA_PARTS - 1 - order.y / 2 : order.y / 2);
     struct batch batch;
     batch_of(&batch, (int)head.x, CLA_PLACES);
     const int g = (int)head.y;
-    const int rows_end = keys_of(&batch, kv_len);
-    const int spans = count_spans(rows_end);
-    const int with_ds = d_query != 0 || d_key != 0;
+    const int all_keys = keys_of(&batch, kv_len);
+    const int spans = count_spans(all_keys);
 
     for (int n = 0; span_of(n, part) < spans; n++) {
-        const int begin = span_of(n, part) * CLA_SPAN;
-        const int end = min(begin + CLA_SPAN, batch.kv_len);
-        const int gradient_rows = min(CLA_SPAN, rows_end - begin);
         const int is_last = CLA_PARTS == 1 && span_of(n + 1, part) >= spans;
-        int holds = 0;
-#if CLA_HELD
-        int terms = 0;
-#endif
-        for (int k = 0; k < end - begin; k++) {
-            key_at[k] = key_row(key_view, &batch, g, begin + k, CLA_PLACES);
-            value_at[k] = value_row(value_view, &batch, g, begin + k, CLA_PLACES);
-        }
-        copy_key_rows(keys, key, key_at, end - begin, CLA_HEAD_DIM);
-        copy_value_rows(values, value, value_at, end - begin, CLA_VALUE_DIM);
-        for (int m = 0; m < CLA_SPAN * HEAD_VECTORS; m++)
-            sum_key[m] = (vec_t)(0.0f);
-        for (int m = 0; m < CLA_SPAN * VALUE_VECTORS; m++)
-            sum_value[m] = (vec_t)(0.0f);
-
+        span.begin = span_of(n, part) * CLA_SPAN;
+        span.end = min(span.begin + CLA_SPAN, batch.kv_len);
+        take_span(&span, &batch, g, key, key_view, value, value_view, CLA_PLACES);
         for (int h = g * heads_per_kv; h < (g + 1) * heads_per_kv; h++) {
+            __global float *part_of_head = parts + parts_view.x + part * parts_view.y +
+                                           ((long)batch.index * kv_heads * heads_per_kv + h) * parts_view.z;
             for (int i0 = 0; i0 < batch.q_len; i0 += ROWS) {
                 const int count_rows = min(ROWS, batch.q_len - i0);
                 const int2 near = visible_to_some(visible_keys(&batch, i0, CLA_SEMANTICS),
                                                   visible_keys(&batch, i0 + count_rows - 1, CLA_SEMANTICS));
-                const int2 some = (int2)(max(near.x, begin), min(near.y, end));
+                const int2 some = (int2)(max(near.x, span.begin), min(near.y, span.end));
                 if (some.x >= some.y && n > 0 && !is_last)
                     continue;
-                for (int m = 0; m < OUT_VECTORS; m++)
-                    out[m] = (vec_t)(0.0f);
+                clear(queries.out, OUT_VECTORS);
                 if (some.x < some.y) {
-                    rows_of(&rows, &batch, h, i0, count_rows, CLA_SEMANTICS);
-                    for (int r = 0; r < ROWS; r++)
-                        at[r] = query_row(query_view, &batch, h, rows.query[r]);
-                    copy_query_rows(query_rows, query, at, ROWS, CLA_HEAD_DIM);
-                    turn_tile(turned_query, query_rows, HEAD_VECTORS, scale * UNIT);
-                    for (int r = 0; r < ROWS; r++)
-                        at[r] = query_row(d_output_view, &batch, h, rows.query[r]);
-                    copy_d_output_rows(d_rows, d_output, at, ROWS, CLA_VALUE_DIM);
-                    turn_tile(turned_d, d_rows, VALUE_VECTORS, 1.0f);
-                    for (int r = 0; r < ROWS; r++) {
-                        row_lse[r] = UNIT * lse[query_row(lse_view, &batch, h, rows.query[r])];
-                        row_delta[r] = delta[view_row(delta_view, batch.index, h, rows.query[r])];
-                    }
+                    take_queries(&queries, &batch, h, i0, count_rows, query, query_view, d_output, d_output_view, lse, lse_view,
+                                 delta, delta_view, CLA_SEMANTICS);
+                    for (int j0 = some.x; j0 < some.y; j0 += CLA_KEYS)
+                        add_tile(&span, &queries, &batch, j0, min(CLA_KEYS, some.y - j0), d_query != 0, d_key != 0, d_value != 0,
+                                 CLA_SEMANTICS);
+                    count_terms(&span);
                 }
-                for (int j0 = some.x, count; j0 < some.y; j0 += count) {
-                    count = min(CLA_KEYS, some.y - j0);
-                    int cut = count_rows < ROWS ||
-                              classify(&batch, j0, j0 + count, rows.some, rows.all, CLA_PLACES) != CLA_FULL;
-                    ulong seen = ~0ul;
-                    ulong seeing = ~0ul;
-                    if (cut) {
-                        seen = keep_pairs(kept, added, &cut, &rows, &batch, j0, count, CLA_SEMANTICS);
-                        seeing = rows_that_see(kept);
-                    }
-                    if (seen == 0)
-                        continue;
-                    const int k0 = j0 - begin;
-                    dot_rows(weights, turned_query, keys + k0 * HEAD_VECTORS, HEAD_VECTORS, CLA_HEAD_DIM, count);
-#if CLA_SOFTCAP
-                    slopes_of(slopes, weights, count, softcap);
-                    cap_scores(weights, count, softcap);
-#endif
-#if CLA_ALIBI || CLA_RELATIVE
-                    add_position_bias(weights, &rows, j0, count, CLA_SEMANTICS);
-#endif
-#if CLA_MASK == 2
-                    for (int m = 0; m < count * CLA_VECTORS; m++)
-                        weights[m] += added[m];
-#endif
-                    weigh_rows(weights, count, (const vec_t *)row_lse);
-#if CLA_DROPOUT
-                    drop_weights(weights, &rows, j0, count, dropout_key, dropout_threshold);
-                    const float kept_scale = dropout_scale;
-#else
-                    const float kept_scale = 1.0f;
-#endif
-                    if (with_ds) {
-                        dot_rows(ds, turned_d, values + k0 * VALUE_VECTORS, VALUE_VECTORS, CLA_VALUE_DIM, count);
-                        derive(ds, weights, count, (const vec_t *)row_delta, kept_scale);
-#if CLA_SOFTCAP
-                        for (int m = 0; m < count * CLA_VECTORS; m++)
-                            ds[m] *= slopes[m];
-#endif
-                        if (cut)
-                            clear_hidden(ds, kept, count);
-                        clear_rest(ds, count);
-                    }
-#if CLA_DROPOUT
-                    finish_weights(weights, count, kept_scale);
-#endif
-                    if (cut)
-                        clear_hidden(weights, kept, count);
-                    clear_rest(weights, count);
-                    /* In runs of what is in some pair: the rest must not reach a product, not even multiplied by 0. */
-                    for (int r = 0, run; r < ROWS; r += run + 1) {
-                        run = run_of(seeing, r, ROWS);
-                        if (run > 0 && d_value != 0)
-                            add_rows(sum_value + k0 * VALUE_VECTORS, (const float *)weights + r, d_rows + r * VALUE_VECTORS, run,
-                                     count, VALUE_VECTORS);
-                        if (run > 0 && d_key != 0)
-                            add_rows(sum_key + k0 * HEAD_VECTORS, (const float *)ds + r, query_rows + r * HEAD_VECTORS, run, count,
-                                     HEAD_VECTORS);
-                    }
-                    for (int k = 0, run; k < count && d_query != 0; k += run + 1) {
-                        run = run_of(seen, k, count);
-                        if (run > 0)
-                            add_values(out, ds + k * CLA_VECTORS, (const float *)(keys + (k0 + k) * HEAD_VECTORS),
-                                       HEAD_VECTORS * CLA_LANES, run, CLA_HEAD_DIM);
-                    }
-                }
-                if (d_query != 0) {
-                    if (CLA_PARTS > 1 || spans > 1)
-                        sum_part(out,
-                                 parts + parts_view.x + part * parts_view.y +
-                                     ((long)batch.index * kv_heads * heads_per_kv + h) * parts_view.z + i0 / ROWS * parts_view.w,
-                                 n == 0, is_last);
-                    for (int r = 0; r < count_rows; r++)
-                        at[r] = query_row(d_query_view, &batch, h, i0 + r);
-                    if (is_last)
-                        put_d_query_rows(d_query, at, count_rows, out, scale);
-                }
-#if CLA_HELD
-                if (some.x < some.y && ++terms == HELD_TERMS) {
-                    hold_sums(held_key, sum_key, CLA_SPAN * HEAD_VECTORS, holds);
-                    hold_sums(held_value, sum_value, CLA_SPAN * VALUE_VECTORS, holds);
-                    holds = 1;
-                    terms = 0;
-                }
-#endif
+                if (d_query != 0 && (CLA_PARTS > 1 || spans > 1))
+                    sum_part(queries.out, part_of_head + i0 / ROWS * parts_view.w, n == 0, is_last);
+                for (int r = 0; r < count_rows && is_last && d_query != 0; r++)
+                    at[r] = query_row(d_query_view, &batch, h, i0 + r);
+                if (is_last && d_query != 0)
+                    put_d_query_rows(d_query, at, count_rows, queries.out, scale);
             }
         }
-        for (int k = 0; k < gradient_rows; k++) {
-            key_at[k] = key_row(d_key_view, &batch, g, begin + k, CLA_PLACES);
-            value_at[k] = value_row(d_value_view, &batch, g, begin + k, CLA_PLACES);
-        }
-        if (d_key != 0)
-            put_d_key_rows(d_key, key_at, sum_key, held_key, holds, scale, gradient_rows, CLA_HEAD_DIM);
-        if (d_value != 0)
-            put_d_value_rows(d_value, value_at, sum_value, held_value, holds, 1.0f, gradient_rows, CLA_VALUE_DIM);
+        give_span(&span, &batch, g, min(CLA_SPAN, all_keys - span.begin), d_key, d_key_view, d_value, d_value_view, scale,
+                  CLA_PLACES);
     }
 }
 

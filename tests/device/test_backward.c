@@ -5,7 +5,7 @@
  * its tensors. NaN fills rows of d_output of queries that see nothing.
  *
  *   CLATTN_CASES     the cases to run, as test_attention has it
- *   CLATTN_VARIANT   a variant to run alone
+ *   CLATTN_VARIANT   a variant to run alone; "auto": the one that is best for the device, whichever that is
  */
 #include "harness.h"
 #include "oracle_backward.h"
@@ -474,14 +474,18 @@ static void every_case_on_every_variant(void **state)
     for (size_t v = 0; clattn_attention_backward_variant(v) != NULL; ++v) {
         const char *variant = clattn_attention_backward_variant(v);
         double worst = 0.0;
-        if (only_variant != NULL && strcmp(only_variant, variant) != 0)
+        const bool is_best = only_variant != NULL && strcmp(only_variant, "auto") == 0 && v == 0;
+        if (is_best)
+            variant = "auto";
+        else if (only_variant != NULL && strcmp(only_variant, variant) != 0)
             continue;
         for (size_t n = 0; n < case_backward_count(); ++n) {
             struct test_case c;
             case_backward_get(n, &c);
             if (!case_matches(&c, n, getenv("CLATTN_CASES")))
                 continue;
-            failures += !run_case(harness, &c, n, variant, clattn_attention_backward_variant(v + 1) != NULL, &worst);
+            failures += !run_case(harness, &c, n, variant, !is_best && clattn_attention_backward_variant(v + 1) != NULL,
+                                  &worst);
             runs++;
         }
         print_message("%s: the largest share of a bound is %.3f\n", variant, worst);

@@ -95,18 +95,6 @@ says '^backward  b1h1q1k2d2:f32:scale=1:backward$' err
 checks=$((checks + 1))
 [ "$(grep -c '^verified  yes' err)" -eq 2 ] || problem "not verified: $(cat err)"
 
-# What is added to scores, here 0 but for a sink of 1.5: weights 0.10650699, 0.78698604 and the sink's 0.10650699, the
-# output's first number 2.46746511, the scores' gradients -0.15629530 and 0.41909754.
-zeros zero.npy '<f4' '1, 2' 8
-# shellcheck disable=SC2059
-{ header '<f4' '1,'; printf '\000\000\300\077'; } >sink.npy
-run --mask zero.npy --sinks sink.npy --d-mask dm.npy --d-sinks ds.npy
-holds dm.npy -0.15629530 0.41909754
-holds ds.npy -0.26280228
-says "'shape': (1, 2)," dm.npy
-says "'shape': (1,)," ds.npy
-says ':backward=mask,sinks$' err
-
 # Without a batch there are gradients all the same, of 0, and no kernel is needed.
 ok run --random b0h2q4k4d4:f32:alibi@0:relative=1@0:backward --verify --d-alibi da.npy --d-relative-bias dr.npy
 holds da.npy 0 0
