@@ -335,9 +335,10 @@ backward_vector(__global const query_t *query, long4 query_view, __global const 
     const int g = (int)head.y;
     const int all_keys = keys_of(&batch, kv_len);
     const int spans = count_spans(all_keys);
+    int in_parts = CLA_PARTS > 1 || spans > 1; /* not const, as is_last is not: compilers warn of one with && */
 
     for (int n = 0; span_of(n, part) < spans; n++) {
-        const int is_last = CLA_PARTS == 1 && span_of(n + 1, part) >= spans;
+        int is_last = CLA_PARTS == 1 && span_of(n + 1, part) >= spans;
         span.begin = span_of(n, part) * CLA_SPAN;
         span.end = min(span.begin + CLA_SPAN, batch.kv_len);
         take_span(&span, &batch, g, key, key_view, value, value_view, CLA_PLACES);
@@ -360,7 +361,7 @@ backward_vector(__global const query_t *query, long4 query_view, __global const 
                                  CLA_SEMANTICS);
                     count_terms(&span);
                 }
-                if (d_query != 0 && (CLA_PARTS > 1 || spans > 1))
+                if (d_query != 0 && in_parts)
                     sum_part(queries.out, part_of_head + i0 / ROWS * parts_view.w, n == 0, is_last);
                 for (int r = 0; r < count_rows && is_last && d_query != 0; r++)
                     at[r] = query_row(d_query_view, &batch, h, i0 + r);

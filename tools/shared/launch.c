@@ -173,8 +173,10 @@ enum exit_code launch_download(struct launch *launch, struct arrays *arrays)
 
 enum exit_code launch_run(struct launch *launch, struct arrays *arrays)
 {
-    /* the outputs too, all 0, where a run leaves rows of no sequence as they are, or adds to them */
-    bool start = arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE ||
+    /* the outputs too, all 0, where a run leaves rows of no sequence or, without batches or heads, all as it is, or
+     * adds to them */
+    bool start = arrays->desc.batch == 0 || arrays->desc.q_heads == 0 ||
+                 arrays->desc.q_cu_lengths != CLATTN_LENGTHS_NONE ||
                  arrays->desc.kv_cu_lengths != CLATTN_LENGTHS_NONE || arrays->backward.accumulate;
     TRY(launch_upload(launch, arrays, QUERY, start ? NUM_OPERANDS : OUTPUT));
     for (enum pass pass = FORWARD; pass < NUM_PASSES; pass++)
