@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PAIRS = 8, DIM = 32, STEPS = 100 }; /* as many keys as queries */
+enum { PAIRS = 8, DIM = 32, STEPS = 300 }; /* as many keys as queries */
 static const float rate = 0.5f;
 
 static float query[PAIRS][DIM], target[PAIRS][DIM], output[PAIRS][DIM], d_output[PAIRS][DIM];
@@ -115,7 +115,7 @@ int main(void)
             loss += off * off / 2;
         }
         first = step == 0 ? loss : first;
-        if (step % 20 == 0)
+        if (step % 50 == 0)
             printf("step %3d: loss %g\n", step, (double)loss);
         check(clEnqueueWriteBuffer(queue, backward_args.d_output.mem, CL_TRUE, 0, sizeof d_output, d_output, 0, NULL,
                                    NULL) == CL_SUCCESS,
