@@ -23,6 +23,9 @@
  * A last tile of at most ROWS / 2 rows would leave most lanes idle: there the elements are in the lanes, both operands
  * are read as they lie, and the lanes are added up at the end. A single row is then as fast as the weights come.
  *
+ * With CLA_DOT input and weights are in bf16, a row of them has an even number of elements, and products are those of dot_block.cl:
+ * `turned` holds pairs, and nothing is widened.
+ *
  * Work-groups are numbered with the features innermost, then the rows, then the batches.
  *
  *   CLA_DEPTH                    elements a chunk, a multiple of CLA_LANES
@@ -76,20 +79,33 @@ static void rows_at(long *at, long4 view, int b, int i0, int rows, int c0)
         at[r] = view_row(view, b, 0, i0 + min(r, rows - 1)) + c0;
 }
 
-/* sum[FEW_ROWS][4] += elements [k, k + count) of the rows times those of the features, count being 1 to CLA_LANES. */
-WIDE static inline __attribute__((always_inline)) void add_elements(vec_t *sum, __global const key_t *const *feature, __global const query_t *const *row,
-                                     int k, int count)
+/* A step of the few rows: so many elements side by side, and the product of those of a feature and of a row. */
+#if CLA_DOT
+#define STEP                         (2 * CLA_LANES)
+#define ELEMENTS_OF_ROW(p, count)     load_some_beside(p, (count) / 2)
+#define ELEMENTS_OF_FEATURE(p, count) load_some_beside(p, (count) / 2)
+#define ADD_PRODUCT(sum, a, b)        dot_pair(sum, as_uvec(a), as_uvec(b))
+#else
+#define STEP                         CLA_LANES
+#define ELEMENTS_OF_ROW(p, count)     load_some_query(p, count)
+#define ELEMENTS_OF_FEATURE(p, count) load_some_key(p, count)
+#define ADD_PRODUCT(sum, a, b)        ((sum) + (a) * (b))
+#endif
+
+/* sum[FEW_ROWS][4] += elements [k, k + count) of the rows times those of the features, count being 1 to STEP. */
+WIDE static INLINED void add_elements(vec_t *sum, __global const key_t *const *feature, __global const query_t *const *row,
+                                      int k, int count)
 {
     vec_t elements[FEW_ROWS];
 #pragma unroll
     for (int r = 0; r < FEW_ROWS; r++)
-        elements[r] = load_some_query(row[r] + k, count);
+        elements[r] = ELEMENTS_OF_ROW(row[r] + k, count);
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-        const vec_t w = load_some_key(feature[c] + k, count);
+        const vec_t w = ELEMENTS_OF_FEATURE(feature[c] + k, count);
 #pragma unroll
         for (int r = 0; r < FEW_ROWS; r++)
-            sum[r * 4 + c] += w * elements[r];
+            sum[r * 4 + c] = ADD_PRODUCT(sum[r * 4 + c], w, elements[r]);
     }
 }
 
@@ -121,8 +137,8 @@ APART static void few_rows(__global const query_t *input, long4 input_view, __gl
                 }
                 const int k1 = min(k0 + RUN * CLA_LANES, in_features);
                 int k = k0;
-                for (; k + CLA_LANES <= k1; k += CLA_LANES)
-                    add_elements(sum, feature, row, k, CLA_LANES);
+                for (; k + STEP <= k1; k += STEP)
+                    add_elements(sum, feature, row, k, STEP);
                 if (k < k1)
                     add_elements(sum, feature, row, k, k1 - k);
             }
@@ -148,7 +164,12 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
               __global const value_t *bias, long4 bias_view, __global output_t *output, long4 output_view, int length,
               int in_features, int out_features, int features, int tiles)
 {
+#if CLA_DOT
+    uvec_t turned[CLA_DEPTH / 2 * CLA_VECTORS];
+    long weight_at[CLA_FEATURES];
+#else
     vec_t turned[CLA_DEPTH * CLA_VECTORS];
+#endif
     vec_t sums[CLA_TILES * CLA_FEATURES * CLA_VECTORS];
     vec_t held[CLA_TILES * CLA_FEATURES * CLA_VECTORS];
 #if COPY_KEYS
@@ -170,6 +191,10 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
     const int few = rest <= ROWS / 2 ? rest : 0;
     const int many = rows - few;
 
+#if CLA_DOT
+    for (int n = 0; n < count; n++)
+        weight_at[n] = n * weight_view.w;
+#endif
     long at[ROWS];
     for (int k0 = 0; k0 < in_features && many > 0; k0 += CLA_DEPTH) {
         const int depth = min(CLA_DEPTH, in_features - k0);
@@ -178,7 +203,7 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
         widen(wide, first_weight, weight_view.w, depth, count);
         const float *weights = wide;
         const long stride = CLA_DEPTH;
-#else
+#elif !CLA_DOT
         __global const float *weights = first_weight;
         const long stride = weight_view.w;
 #endif
@@ -187,8 +212,13 @@ linear_vector(__global const query_t *input, long4 input_view, __global const ke
             if (k0 > 0 && k0 % HELD_DEPTH == 0)
                 hold_sums(held + first, sums + first, count * CLA_VECTORS, k0 > HELD_DEPTH);
             rows_at(at, input_view, b, i0 + i, min(ROWS, many - i), k0);
+#if CLA_DOT
+            turn_pairs(turned, input, at, depth / 2);
+            dot_rows(sums + first, turned, first_weight, weight_at, depth / 2, count, k0 > 0, NULL);
+#else
             turn_rows(turned, input, at, depth, 1.0f);
             dot_keys(sums + first, turned, weights, stride, depth, count, k0 > 0, NULL);
+#endif
         }
     }
     for (int i = 0; i < many; i += ROWS) {

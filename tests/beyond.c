@@ -82,7 +82,7 @@ static void run_far(const struct harness *harness, const char *variant, enum far
     clattn_plan *plan = NULL;
     clattn_error error;
 
-    assert_true(case_from_problem(distance.problem, &c));
+    harness_case(harness, &c, distance.problem, variant);
     assert_true(arrays_init(&arrays, &c));
     clattn_attention_desc desc = c.desc;
     desc.variant = variant;

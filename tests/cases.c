@@ -691,6 +691,15 @@ static void get_row(const struct cover *cover, size_t index, struct test_case *c
     lay_out(&c->desc, c->layout);
 }
 
+void case_make_bf16(struct test_case *c)
+{
+    clattn_attention_desc *desc = &c->desc;
+
+    desc->query.dtype = desc->key.dtype = desc->value.dtype = desc->output.dtype = CLATTN_BF16;
+    desc->head_dim -= desc->head_dim > 1 ? desc->head_dim % 2 : 0;
+    c->types = "bf16";
+}
+
 bool case_get(size_t index, struct test_case *c)
 {
     const struct cover *cover = the_cover();

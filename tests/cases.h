@@ -150,6 +150,9 @@ int case_program_class(enum case_axis axis, int value);
 /* How many cases there are; the first of them are small and pair cases, `with_axes` of them, the quick ones first. */
 size_t case_count(size_t *with_axes);
 
+/* Makes query, key, value and output of a case bf16, and an odd head dim but 1 one less. */
+void case_make_bf16(struct test_case *c);
+
 /* Case `index`. False where the library cannot parse the problem string of a wide case. */
 bool case_get(size_t index, struct test_case *c);
 

@@ -167,6 +167,20 @@ clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays 
     return args;
 }
 
+void harness_case(const struct harness *harness, struct test_case *c, const char *problem, const char *variant)
+{
+    clattn_plan *plan = NULL;
+
+    if (!case_from_problem(problem, c))
+        fail_msg("%s is no problem", problem);
+    clattn_attention_desc desc = c->desc;
+    desc.variant = variant;
+    desc.scores_stage = CLATTN_SCORES_NONE;
+    if (clattn_attention_plan_create(harness->context, &desc, &plan, NULL) == CLATTN_ERROR_UNSUPPORTED)
+        case_make_bf16(c);
+    clattn_plan_release(plan);
+}
+
 clattn_plan *harness_plan(const struct harness *harness, const struct test_case *c, const char *variant)
 {
     clattn_attention_desc desc = c->desc;

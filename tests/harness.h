@@ -39,6 +39,9 @@ void harness_read(const struct harness *harness, const struct harness_buffers *b
 clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays *arrays,
                                    const struct harness_buffers *buffers);
 
+/* The case of a problem string; in bf16 where `variant` takes nothing else. */
+void harness_case(const struct harness *harness, struct test_case *c, const char *problem, const char *variant);
+
 /* A plan for the case on `variant` (NULL: the library's choice). Fails the test unless it succeeds. */
 clattn_plan *harness_plan(const struct harness *harness, const struct test_case *c, const char *variant);
 

@@ -29,7 +29,8 @@ struct linear_setup {
     clattn_dtype output;
 };
 
-/* The tensors and a plan on `variant` (NULL: the library's choice). These functions fail the test where they fail. */
+/* The tensors and a plan on `variant` (NULL: the library's choice), in bf16 where that takes nothing else. These
+ * functions fail the test where they fail. */
 void linear_open(const struct harness *harness, const struct linear_setup *setup, const char *variant,
                  struct linear_scene *scene);
 void linear_close(struct linear_scene *scene);

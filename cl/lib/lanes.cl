@@ -185,7 +185,19 @@ static inline vec_t vec_exp2(vec_t x)
     p = p * r + 1.0f;
     return x < -126.0f ? (vec_t)(0.0f) : __builtin_ia32_scalefps512_mask(p, x, p, (ushort)-1, 4);
 }
+
+/* The same with a relative error below 9e-5, for what is then rounded to bf16. */
+static inline vec_t vec_exp2_bf16(vec_t x)
+{
+    const vec_t r = __builtin_ia32_reduceps512_mask(x, 9, x, (ushort)-1, 4);
+    vec_t p = r * 7.70672411e-2f + 2.2764498e-1f;
+    p = p * r + 6.95116639e-1f;
+    p = p * r + 1.0f;
+    return x < -126.0f ? (vec_t)(0.0f) : __builtin_ia32_scalefps512_mask(p, x, p, (ushort)-1, 4);
+}
 #else
+#define vec_exp2_bf16 vec_exp2
+
 /*
  * n is the nearest integer, found by adding 1.5 * 2^23, whose last bit stands for 1, and 127, so that the last bits are the
  * exponent of 2^n, which for n = -127 means 0; r is on [-1/2, 1/2].

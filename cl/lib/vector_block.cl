@@ -10,9 +10,10 @@
  *   CLA_BLOCK     sums a row in a block
  *
  * Float keys and values at an even stride are used where they lie, in KEY_SPACE and VALUE_SPACE; others (COPY_KEYS,
- * COPY_VALUES) from a copy of a tile in private memory, as all are in the backward pass (gradient.cl).
+ * COPY_VALUES) from a copy of a tile in private memory, as all are in the backward pass (gradient.cl). With CLA_DOT the blocks
+ * of dot_block.cl take their place.
  */
-#if !defined(CLA_VECTORS) || !defined(CLA_BLOCK)
+#if !defined(CLA_VECTORS) || !defined(CLA_BLOCK) || !defined(CLA_DOT)
 #error "vector_block.cl: a parameter is not defined"
 #endif
 
@@ -25,8 +26,8 @@
 #define COPY_KEYS   1
 #define COPY_VALUES 1
 #else
-#define COPY_KEYS   (CLA_KEY_TYPE != 0 || CLA_STORAGE == 2)
-#define COPY_VALUES (CLA_VALUE_TYPE != 0 || CLA_STORAGE == 2)
+#define COPY_KEYS   (CLA_DOT == 0 && (CLA_KEY_TYPE != 0 || CLA_STORAGE == 2))
+#define COPY_VALUES (CLA_DOT == 0 && (CLA_VALUE_TYPE != 0 || CLA_STORAGE == 2))
 #endif
 #if COPY_KEYS
 #define KEY_SPACE __private

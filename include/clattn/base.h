@@ -211,6 +211,30 @@ CLATTN_API void clattn_context_release(clattn_context *context);
 CLATTN_API cl_context clattn_context_cl_context(const clattn_context *context);
 CLATTN_API cl_device_id clattn_context_cl_device(const clattn_context *context);
 
+/* An instruction of a device for several products of narrow numbers at once, of those that the library knows. */
+typedef struct clattn_matrix_unit {
+    size_t struct_size;
+    char name[32];    /* such as "vdpbf16ps"; "" where the device has none that the library knows */
+    char types[32];   /* of the numbers, such as "bf16" */
+    int used;         /* not 0: it gave known answers and is fast, and kernels are chosen that use it */
+    double gain;      /* products in a time, as a multiple of float multiply-adds, measured; 0: not measured */
+    char reason[256]; /* why it is not used; "" where it is */
+} clattn_matrix_unit;
+
+static inline void clattn_matrix_unit_init(clattn_matrix_unit *unit)
+{
+    memset(unit, 0, sizeof *unit);
+    unit->struct_size = sizeof *unit;
+}
+
+/*
+ * Fills `unit` (initialised) with the one of the context's device. Where that could have one, the first call, or the
+ * first plan in a type of it, builds a kernel, looks whether it computes right, and times it for some milliseconds; the
+ * context remembers. Fails with INVALID_ARGUMENT for NULL or a wrong struct_size, OUT_OF_HOST_MEMORY.
+ */
+CLATTN_API clattn_status clattn_context_matrix_unit(clattn_context *context, clattn_matrix_unit *unit,
+                                                    clattn_error *error);
+
 /* ---- tensors and buffers -------------------------------------------------------------------------------------- */
 
 typedef enum clattn_dtype {

@@ -2,7 +2,9 @@
 /* The public functions on contexts. */
 #include "ocl/context.h"
 #include "ocl/process.h"
+#include "ops/dot.h"
 #include "util/error.h"
+#include "util/struct_size.h"
 
 clattn_status clattn_context_create(cl_context cl_ctx, cl_device_id device, const clattn_context_desc *desc,
                                     clattn_context **context, clattn_error *error)
@@ -34,6 +36,16 @@ clattn_status clattn_context_create_default(const char *selector, const clattn_c
 void clattn_context_release(clattn_context *context)
 {
     cla_context_release(context);
+}
+
+clattn_status clattn_context_matrix_unit(clattn_context *context, clattn_matrix_unit *unit, clattn_error *error)
+{
+    CLA_CHECK(context != NULL, error, "context is NULL");
+    CLA_TRY(cla_struct_check(unit, sizeof *unit, "clattn_matrix_unit", error));
+    CLA_TRY(cla_process_check(error));
+    CLA_TRY(cla_dot_find(context, error));
+    cla_struct_write(unit, &context->matrix_unit, sizeof context->matrix_unit);
+    return CLATTN_SUCCESS;
 }
 
 cl_context clattn_context_cl_context(const clattn_context *context)

@@ -96,7 +96,10 @@ clattn_status cla_context_create(cl_context cl_ctx, cl_device_id device, const c
         free(made);
         return status;
     }
-    if (!cla_lock_init(&made->lock)) {
+    const bool locked = cla_lock_init(&made->lock);
+    if (!locked || !cla_lock_init(&made->facts_lock)) {
+        if (locked)
+            cla_lock_destroy(&made->lock);
         clReleaseContext(cl_ctx);
         clReleaseDevice(device);
         free(made);
@@ -134,6 +137,7 @@ void cla_context_release(clattn_context *context)
         if (!context->device.uses_released)
             clReleaseDevice(context->device.id);
         cla_lock_destroy(&context->lock);
+        cla_lock_destroy(&context->facts_lock);
     }
     free(context);
 }

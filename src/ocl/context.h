@@ -23,7 +23,9 @@ struct clattn_context {
     struct cla_device device;
     clattn_log_function log;
     void *log_data;
-    struct cla_lock lock; /* guards `programs`, held while a program is built */
+    struct cla_lock facts_lock; /* guards what is found out about the device when it is first needed: device.dot and */
+    clattn_matrix_unit matrix_unit; /* not initialised until then */
+    struct cla_lock lock;           /* guards `programs`, held while a program is built */
     struct cla_program *programs;
 };
 

@@ -305,6 +305,7 @@ clattn_status cla_device_query(cl_device_id id, struct cla_device *device, clatt
 
     memset(device, 0, sizeof *device);
     device->id = id;
+    device->dot = CLA_DOT_PLAIN;
     clattn_device_info_init(&device->info);
     clattn_status status = read_facts(device, &facts, error);
     if (status == CLATTN_SUCCESS)

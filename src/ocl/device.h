@@ -6,12 +6,20 @@
 #include <clattn/base.h>
 #include <stdbool.h>
 
+/* Dot products of pairs in bf16, numbered as cl/lib/dot_block.cl does. */
+enum cla_dot {
+    CLA_DOT_NONE,
+    CLA_DOT_PLAIN,       /* made of other arithmetic */
+    CLA_DOT_INSTRUCTION, /* vdpbf16ps of x86 CPUs */
+};
+
 struct cla_device {
     cl_device_id id;
     cl_platform_id platform;
     clattn_device_info info; /* complete, struct_size included */
     bool has_fma;            /* CL_FP_FMA: fma() is a single instruction */
     bool uses_released;      /* the driver may go on with a sub-device after the last one that held it has let go */
+    enum cla_dot dot;        /* what products of bf16 are to be made of: PLAIN where no instruction is known to help */
     uint32_t vector_lanes;   /* float lanes of the widest vector that one work-item should use: 1, 4, 8 or 16 */
 };
 

@@ -2,6 +2,7 @@
 /* From problem to plan: walks a registry in the ranking's order and keeps the reason of each variant that is passed
  * over. */
 #include "ocl/process.h"
+#include "ops/dot.h"
 #include "ops/variant.h"
 #include "select/rank.h"
 #include "util/error.h"
@@ -99,6 +100,15 @@ static clattn_status unknown_variant(const struct cla_registry *registry, const 
     return status;
 }
 
+static bool uses_bf16(const struct cla_problem *problem)
+{
+    for (int o = 0; o < CLA_MAX_OPERANDS; o++) {
+        if (problem->tensor[o].present && problem->tensor[o].dtype == CLATTN_BF16)
+            return true;
+    }
+    return false;
+}
+
 static clattn_status choose(clattn_plan *plan, const struct cla_registry *registry, const char *forced,
                             clattn_error *error)
 {
@@ -114,6 +124,8 @@ static clattn_status choose(clattn_plan *plan, const struct cla_registry *regist
     }
     if (count == 0)
         return unknown_variant(registry, forced, error);
+    if (uses_bf16(&plan->problem))
+        CLA_TRY(cla_dot_find(plan->context, error));
     cla_rank(&plan->problem, &plan->context->device, names, count, order);
 
     struct cla_text refusals = {0};

@@ -37,6 +37,7 @@ void cla_build_options(struct cla_text *options, const struct cla_build *build)
     cla_option(options, "CLA_LANES", block->lanes);
     cla_option(options, "CLA_VECTORS", block->vectors);
     cla_option(options, "CLA_BLOCK", block->block);
+    cla_option(options, "CLA_DOT", (int64_t)build->dot);
 }
 
 /* Chunks after which the tiled kernels hold their sums: they are added in order, and errors grow with their number. */

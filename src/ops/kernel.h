@@ -19,6 +19,7 @@ struct cla_build {
     bool band, bottom_right, alibi, relative, softcap, sinks, dropout;
     const struct cla_tile *tile;                 /* block.cl */
     const struct cla_vector_block *vector_block; /* lanes.cl, vector_block.cl */
+    enum cla_dot dot;                            /* dot_block.cl */
 };
 
 /* Appends the "-D" options that all of cl/lib needs. */

@@ -141,9 +141,9 @@ static double check(const struct harness *harness, const char *problem, uint32_t
         d_output[n] = (float)case_normal(&seed);
     for (int g = 0; g < 3; ++g)
         make_gradient(&gradients[g], counts[g]);
-    const uint32_t own = form_set_lanes(harness, lanes);
+    const struct form_device own = form_set_lanes(harness, lanes);
     run(harness, &arrays, d_output, gradients);
-    form_set_lanes(harness, own);
+    form_restore(harness, own);
     expect(&arrays, d_output, gradients, &amplitude);
     for (int g = 0; g < 3; ++g) {
         const double share = compare(&c, &gradients[g], counts[g], amplitude);

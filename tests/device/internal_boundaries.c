@@ -41,9 +41,9 @@ static clattn_plan *plan_with(const struct form *form, uint32_t lanes, const str
     clattn_error error = {.message = ""};
 
     desc.variant = form->variant;
-    uint32_t own = form_set_lanes(form->harness, lanes);
+    const struct form_device own = form_set_lanes(form->harness, lanes);
     clattn_status status = clattn_attention_plan_create(form->harness->context, &desc, &plan, &error);
-    form_set_lanes(form->harness, own);
+    form_restore(form->harness, own);
     if (status != CLATTN_ERROR_UNSUPPORTED)
         harness_check(status, &error, c->name);
     return plan;
@@ -62,6 +62,10 @@ static clattn_plan *make_plan(const struct form *form, struct test_case *c, cons
         fail_msg("%s is no problem", problem);
     c->input = INPUT_POISON;
     clattn_plan *plan = plan_with(form, form->lanes, c);
+    if (plan == NULL) { /* some variants take nothing else */
+        case_make_bf16(c);
+        plan = plan_with(form, form->lanes, c);
+    }
     if (plan != NULL && form->lanes != 0) {
         clattn_plan *own = plan_with(form, 0, c);
         if (own != NULL && form_is_same(plan, own)) {

@@ -2,6 +2,7 @@
 /* Implements internal_forms.h. */
 #include "internal_forms.h"
 
+#include "ops/dot.h"
 #include "run/plan.h"
 
 #include <setjmp.h>
@@ -19,13 +20,24 @@ const char *form_lanes_name(uint32_t lanes)
     return lanes == 0 ? "as it is" : lanes == 4 ? "4 lanes" : lanes == 8 ? "8 lanes" : "16 lanes";
 }
 
-uint32_t form_set_lanes(const struct harness *harness, uint32_t lanes)
+struct form_device form_set_lanes(const struct harness *harness, uint32_t lanes)
 {
-    uint32_t before = harness->context->device.vector_lanes;
+    struct cla_device *device = &harness->context->device;
+    clattn_error error;
 
-    if (lanes != 0)
-        harness->context->device.vector_lanes = lanes;
+    harness_check(cla_dot_find(harness->context, &error), &error, "dot products"); /* which is not asked again */
+    const struct form_device before = {device->vector_lanes, device->dot};
+    if (lanes != 0) {
+        device->vector_lanes = lanes;
+        device->dot = CLA_DOT_PLAIN;
+    }
     return before;
+}
+
+void form_restore(const struct harness *harness, struct form_device before)
+{
+    harness->context->device.vector_lanes = before.lanes;
+    harness->context->device.dot = before.dot;
 }
 
 bool form_is_same(const clattn_plan *a, const clattn_plan *b)

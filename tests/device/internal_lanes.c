@@ -16,17 +16,20 @@
 #include <cmocka.h>
 
 /* As stated there. */
-#define RELATIVE_ERROR 1.9e-7
-#define LEAST          (-126.0) /* from here on; below, a result may be 0 already */
-#define ZERO_BELOW     (-126.5)
-#define MOST           16.0
+static const struct {
+    const char *function;
+    double relative_error;
+} powers[] = {{"vec_exp2", 1.9e-7}, {"vec_exp2_bf16", 9e-5}};
+#define LEAST      (-126.0) /* from here on; below, a result may be 0 already */
+#define ZERO_BELOW (-126.5)
+#define MOST       16.0
 
 enum { COUNT = 1 << 18, MOST_LANES = 16 };
 
 static const char kernel_text[] = "\n__kernel void powers(__global float *x)\n"
                                   "{\n"
                                   "    __global float *p = x + get_global_id(0) * CLA_LANES;\n"
-                                  "    vec_store(vec_exp2(vec_load(p)), p);\n"
+                                  "    vec_store(POWER(vec_load(p)), p);\n"
                                   "}\n";
 
 static const struct cla_source *source(const char *name)
@@ -38,31 +41,32 @@ static const struct cla_source *source(const char *name)
     return NULL;
 }
 
-static cl_program build(const struct harness *harness, int lanes)
+static cl_program build(const struct harness *harness, const char *function, int lanes)
 {
     const struct cla_source *types = source("lib/types.cl");
     const struct cla_source *vectors = source("lib/lanes.cl");
     const char *texts[] = {(const char *)types->text, (const char *)vectors->text, kernel_text};
     const size_t sizes[] = {types->size, vectors->size, sizeof kernel_text - 1};
-    char options[200];
+    char options[240];
     cl_int code = CL_SUCCESS;
     cl_program program = clCreateProgramWithSource(harness->cl_ctx, 3, (const char **)texts, sizes, &code);
 
     assert_int_equal(code, CL_SUCCESS);
-    snprintf(options, sizeof options,
-             "-D CLA_LANES=%d -D CLA_QUERY_TYPE=0 -D CLA_KEY_TYPE=0 -D CLA_VALUE_TYPE=0 -D CLA_OUTPUT_TYPE=0 "
-             "-D CLA_MASK_TYPE=0 -cl-std=CL1.2",
-             lanes);
+    snprintf(
+        options, sizeof options,
+        "-D POWER=%s -D CLA_LANES=%d -D CLA_QUERY_TYPE=0 -D CLA_KEY_TYPE=0 -D CLA_VALUE_TYPE=0 -D CLA_OUTPUT_TYPE=0 "
+        "-D CLA_MASK_TYPE=0 -cl-std=CL1.2",
+        function, lanes);
     assert_int_equal(clBuildProgram(program, 1, &harness->device, options, NULL, NULL), CL_SUCCESS);
     return program;
 }
 
 /* Replaces each x by its power. */
-static void powers_of(const struct harness *harness, int lanes, float *x)
+static void powers_of(const struct harness *harness, const char *function, int lanes, float *x)
 {
     const size_t size = COUNT * sizeof *x, items = COUNT / (size_t)lanes;
     cl_int code = CL_SUCCESS;
-    cl_program program = build(harness, lanes);
+    cl_program program = build(harness, function, lanes);
     cl_kernel kernel = clCreateKernel(program, "powers", &code);
     cl_mem mem = clCreateBuffer(harness->cl_ctx, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, size, x, &code);
 
@@ -93,9 +97,8 @@ static void fill(float *x)
         x[n] = (float)(-150.0 + (MOST + 150.0) * (n - first) / (COUNT - 1 - first));
 }
 
-static void powers_of_two_are_within_the_bound(void **state)
+static void check_powers(const struct harness *harness, const char *function, double relative_error)
 {
-    const struct harness *harness = *state;
     float *x = malloc(COUNT * sizeof *x), *power = malloc(COUNT * sizeof *power);
 
     assert_non_null(x);
@@ -104,23 +107,30 @@ static void powers_of_two_are_within_the_bound(void **state)
     for (int lanes = 4; lanes <= MOST_LANES; lanes *= 2) {
         double worst = 0;
         memcpy(power, x, COUNT * sizeof *x);
-        powers_of(harness, lanes, power);
+        powers_of(harness, function, lanes, power);
         for (int n = 0; n < COUNT; ++n) {
             const double exact = exp2((double)x[n]), error = fabs((double)power[n] - exact);
             const bool whole = x[n] >= LEAST && x[n] == rintf(x[n]);
             const bool good = isnan(x[n])         ? isnan(power[n])
                               : x[n] < ZERO_BELOW ? power[n] == 0
-                              : x[n] < LEAST      ? power[n] == 0 || error < RELATIVE_ERROR * exact + 0x1p-149
-                                                  : error < RELATIVE_ERROR * exact && !(whole && error != 0);
+                              : x[n] < LEAST      ? power[n] == 0 || error < relative_error * exact + 0x1p-149
+                                                  : error < relative_error * exact && !(whole && error != 0);
             if (!good)
-                fail_msg("%d lanes: 2^%.9g is %.9g: expected %.9g", lanes, (double)x[n], (double)power[n], exact);
+                fail_msg("%s, %d lanes: 2^%.9g is %.9g: expected %.9g", function, lanes, (double)x[n], (double)power[n],
+                         exact);
             if (x[n] >= LEAST)
                 worst = fmax(worst, error / exact);
         }
-        print_message("%d lanes: relative error at most %.3g\n", lanes, worst);
+        print_message("%s, %d lanes: relative error at most %.3g\n", function, lanes, worst);
     }
     free(x);
     free(power);
+}
+
+static void powers_of_two_are_within_the_bound(void **state)
+{
+    for (size_t n = 0; n < sizeof powers / sizeof *powers; ++n)
+        check_powers(*state, powers[n].function, powers[n].relative_error);
 }
 
 int main(void)

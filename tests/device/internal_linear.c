@@ -24,10 +24,10 @@ struct form {
 
 static void open_form(const struct form *form, const struct linear_setup *setup, struct linear_scene *scene)
 {
-    uint32_t own = form_set_lanes(form->harness, form->lanes);
+    const struct form_device own = form_set_lanes(form->harness, form->lanes);
 
     linear_open(form->harness, setup, form->variant, scene);
-    form_set_lanes(form->harness, own);
+    form_restore(form->harness, own);
 }
 
 /* Runs of every one of the lengths, which grow: so rows past a run's hold what nothing has written yet. */

@@ -23,10 +23,10 @@ struct form {
 
 static void open_form(const struct form *form, const struct backward_setup *setup, struct backward_scene *scene)
 {
-    uint32_t own = form_set_lanes(form->harness, form->lanes);
+    const struct form_device own = form_set_lanes(form->harness, form->lanes);
 
     backward_open(form->harness, setup, form->variant, scene);
-    form_set_lanes(form->harness, own);
+    form_restore(form->harness, own);
 }
 
 static void check(const struct form *form, const struct backward_setup *setup)

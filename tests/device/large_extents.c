@@ -16,12 +16,11 @@
 static void check_changed(const struct harness *harness, const char *problem, void (*change)(struct arrays *),
                           int64_t step)
 {
-    struct test_case c;
-
-    assert_true(case_from_problem(problem, &c));
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
+        struct test_case c;
         struct arrays arrays;
         char message[600];
+        harness_case(harness, &c, problem, clattn_attention_variant(n));
         clattn_plan *plan = harness_plan(harness, &c, clattn_attention_variant(n));
         assert_true(arrays_init(&arrays, &c));
         if (change != NULL)

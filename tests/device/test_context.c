@@ -637,6 +637,34 @@ static void use_all_in_child(cl_context cl_ctx, cl_device_id device, cl_command_
     clattn_context_release(context);
 }
 
+static void a_matrix_unit_is_used_or_has_a_reason(void **state)
+{
+    clattn_context *context = NULL;
+    clattn_matrix_unit unit, again;
+    clattn_error error;
+    (void)state;
+    clattn_matrix_unit_init(&unit);
+    clattn_matrix_unit_init(&again);
+    assert_int_equal(clattn_context_create_default(NULL, NULL, &context, &error), CLATTN_SUCCESS);
+    assert_int_equal(clattn_context_matrix_unit(context, &unit, &error), CLATTN_SUCCESS);
+    assert_int_equal(clattn_context_matrix_unit(context, &again, &error), CLATTN_SUCCESS);
+    assert_memory_equal(&unit, &again, sizeof unit); /* once found, nothing is timed again */
+    if (unit.used) {
+        assert_string_equal(unit.name, "vdpbf16ps");
+        assert_string_equal(unit.types, "bf16");
+        assert_true(unit.gain > 1.0);
+        assert_string_equal(unit.reason, "");
+    } else {
+        assert_string_not_equal(unit.reason, "");
+    }
+    unit.struct_size = 3;
+    expect(clattn_context_matrix_unit(context, &unit, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT,
+           "clattn_matrix_unit.struct_size is 3", "expected");
+    expect(clattn_context_matrix_unit(context, NULL, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "NULL", "");
+    expect(clattn_context_matrix_unit(NULL, &again, &error), &error, CLATTN_ERROR_INVALID_ARGUMENT, "context", "NULL");
+    clattn_context_release(context);
+}
+
 static void a_forked_child_is_refused(void **state)
 {
     clattn_context *context = NULL;
@@ -704,6 +732,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(devices_of_another_context_are_refused),
         cmocka_unit_test(plans_of_a_context_share_programs),
         cmocka_unit_test(sub_devices_are_devices),
+        cmocka_unit_test(a_matrix_unit_is_used_or_has_a_reason),
         cmocka_unit_test(a_forked_child_is_refused),
         cmocka_unit_test(a_new_process_is_not_refused),
     };

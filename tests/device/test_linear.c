@@ -200,7 +200,7 @@ static void packed_projections_are_views(void **state)
             clattn_linear_args_init(&args, third);
             args.input = whole.args.input;
             args.weight = whole.args.weight;
-            args.weight.offset += order[n] * WIDTH * IN * sizeof(float);
+            args.weight.offset += order[n] * WIDTH * IN * clattn_dtype_size(desc.weight.dtype);
             args.bias = whole.args.bias;
             args.bias.offset += order[n] * WIDTH * sizeof(float);
             args.output = whole.args.output;
@@ -321,7 +321,7 @@ static void a_plan_that_cannot_be_is_refused(void **state)
     desc.out_features = 2;
     desc.variant = "flash";
     assert_int_equal(clattn_linear_plan_create(harness->context, &desc, &plan, &error), CLATTN_ERROR_UNSUPPORTED);
-    assert_string_equal(error.message, "variant is \"flash\": expected auto or one of: vector, tiled");
+    assert_string_equal(error.message, "variant is \"flash\": expected auto or one of: vector, dot, tiled");
     assert_int_equal(clattn_linear_plan_create(NULL, &desc, &plan, &error), CLATTN_ERROR_INVALID_ARGUMENT);
     assert_string_equal(error.message, "context is NULL");
     assert_int_equal(clattn_linear_plan_create(harness->context, NULL, &plan, &error), CLATTN_ERROR_INVALID_ARGUMENT);

@@ -357,7 +357,7 @@ static void without_keys_the_sink_is_left(void **state)
         struct test_case c;
         struct arrays arrays;
         char message[600];
-        assert_true(case_from_problem("b2h4g2q1k8192d64:f32:sinks:lse", &c));
+        harness_case(*state, &c, "b2h4g2q1k8192d64:f32:sinks:lse", clattn_attention_variant(n));
         c.kv_len = 0;
         assert_true(arrays_init(&arrays, &c));
         clattn_plan *plan = harness_plan(*state, &c, clattn_attention_variant(n));

@@ -26,7 +26,7 @@ struct scene {
 
 static void open_scene(const struct harness *harness, struct scene *scene, const char *problem, const char *variant)
 {
-    assert_true(case_from_problem(problem, &scene->c));
+    harness_case(harness, &scene->c, problem, variant);
     scene->plan = harness_plan(harness, &scene->c, variant);
     assert_true(arrays_init(&scene->arrays, &scene->c));
     harness_buffers_create(harness, &scene->arrays, &scene->buffers);
@@ -402,9 +402,9 @@ static void plans_explain_themselves(void **state)
         "549755813886@-549755813887:alibi@-549755813887:relative=536870911@-549755813887:softcap=1.1754944e-38:"
         "scale=1.1754944e-38:lengths:paged=1073741823x21474:ragged=q@1073741823:sinks:lse";
 
-    assert_true(case_from_problem("b1h4g2q33k65d20:f32:causal@5:lse", &c));
     for (size_t n = 0; clattn_attention_variant(n) != NULL; ++n) {
         const char *variant = clattn_attention_variant(n);
+        harness_case(harness, &c, "b1h4g2q33k65d20:bf16:causal@5:lse", variant);
         clattn_plan *plan = harness_plan(harness, &c, variant);
         assert_string_equal(clattn_plan_variant(plan), variant);
         assert_string_equal(clattn_plan_problem(plan), c.name);

@@ -19,8 +19,8 @@ static const clattn_device_class classes[] = {CLATTN_DEVICE_CLASS_GPU, CLATTN_DE
                                               CLATTN_DEVICE_CLASS_CPU};
 
 /* `names` in the order of trying for q_len queries, put into `ranked`. */
-static void rank_queries(const struct cla_operation *operation, clattn_device_class device_class, int64_t q_len,
-                         const char *const *names, size_t count, const char **ranked)
+static void rank_with_dot(const struct cla_operation *operation, clattn_device_class device_class, enum cla_dot dot,
+                          int64_t q_len, const char *const *names, size_t count, const char **ranked)
 {
     struct cla_problem problem;
     struct cla_device device;
@@ -30,11 +30,18 @@ static void rank_queries(const struct cla_operation *operation, clattn_device_cl
     problem.operation = operation;
     problem.q_len = q_len;
     device.info.device_class = device_class;
+    device.dot = dot;
     cla_rank(&problem, &device, names, count, order);
     for (size_t i = 0; i < count; i++) {
         assert_true(order[i] < count);
         ranked[i] = names[order[i]];
     }
+}
+
+static void rank_queries(const struct cla_operation *operation, clattn_device_class device_class, int64_t q_len,
+                         const char *const *names, size_t count, const char **ranked)
+{
+    rank_with_dot(operation, device_class, CLA_DOT_PLAIN, q_len, names, count, ranked);
 }
 
 static void rank(const struct cla_operation *operation, clattn_device_class device_class, const char *const *names,
@@ -85,6 +92,19 @@ static void few_queries_have_a_row_of_their_own(void **state)
     }
 }
 
+static void dot_products_come_first_where_they_are_an_instruction(void **state)
+{
+    static const char *const names[] = {"flash_dot", "unfused", "flash_vector"};
+    const char *ranked[3];
+    (void)state;
+    rank_with_dot(&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, CLA_DOT_INSTRUCTION, 17, names, 3, ranked);
+    assert_string_equal(ranked[0], "flash_dot");
+    assert_string_equal(ranked[1], "flash_vector");
+    rank_queries(&cla_attention_operation, CLATTN_DEVICE_CLASS_CPU, 17, names, 3, ranked);
+    assert_string_equal(ranked[0], "flash_vector");
+    assert_string_equal(ranked[2], "flash_dot");
+}
+
 static void unknown_variants_come_last_as_they_come(void **state)
 {
     static const char *const names[] = {"later", "flash", "newer", "unfused"};
@@ -104,16 +124,23 @@ static void an_operation_without_a_row_keeps_its_order(void **state)
 
 static void linear_has_an_order_too(void **state)
 {
-    static const char *const names[] = {"tiled", "vector"};
-    static const char *const on_cpu[] = {"vector", "tiled"};
+    static const char *const names[] = {"tiled", "dot", "vector"};
+    static const char *const on_cpu[] = {"vector", "tiled", "dot"};
+    const char *ranked[3];
     (void)state;
-    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 2);
-    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_GPU, names, names, 2);
-    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_MOBILE, names, names, 2);
-    for (size_t i = 0; i < cla_linear_registry.count; i++) /* each of them is ranked by a name that it has */
-        assert_true(strcmp(cla_linear_registry.variants[i]->name, names[0]) == 0 ||
-                    strcmp(cla_linear_registry.variants[i]->name, names[1]) == 0);
-    assert_int_equal(cla_linear_registry.count, 2);
+    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, names, on_cpu, 3);
+    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_GPU, names, names, 3);
+    check(&cla_linear_operation, CLATTN_DEVICE_CLASS_MOBILE, names, names, 3);
+    rank_with_dot(&cla_linear_operation, CLATTN_DEVICE_CLASS_CPU, CLA_DOT_INSTRUCTION, 1, names, 3, ranked);
+    assert_string_equal(ranked[0], "dot");
+    assert_string_equal(ranked[1], "vector");
+    for (size_t i = 0; i < cla_linear_registry.count; i++) { /* each of them is ranked by a name that it has */
+        size_t n = 0;
+        while (n < 3 && strcmp(cla_linear_registry.variants[i]->name, names[n]) != 0)
+            n++;
+        assert_true(n < 3);
+    }
+    assert_int_equal(cla_linear_registry.count, 3);
 }
 
 static void what_is_not_there_is_passed_over(void **state)
@@ -150,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_class_has_its_order),
         cmocka_unit_test(few_queries_have_a_row_of_their_own),
+        cmocka_unit_test(dot_products_come_first_where_they_are_an_instruction),
         cmocka_unit_test(unknown_variants_come_last_as_they_come),
         cmocka_unit_test(an_operation_without_a_row_keeps_its_order),
         cmocka_unit_test(linear_has_an_order_too),

@@ -20,6 +20,7 @@ static const struct poptOption devices_options[] = {
 };
 
 struct device {
+    cl_device_id id;
     bool known; /* the driver has answered: `info` is more than a verdict and its reason */
     clattn_device_info info;
     bool preferred; /* what the tool uses where no device is named */
@@ -76,6 +77,7 @@ static enum exit_code find_devices(cl_platform_id id, cl_device_id preferred, st
     for (cl_uint i = 0; code == CL_SUCCESS && i < count; i++) {
         struct device *device = &platform->devices[platform->num_devices++];
         clattn_error error;
+        device->id = ids[i];
         device->preferred = ids[i] == preferred;
         clattn_device_info_init(&device->info);
         device->known = clattn_device_query(ids[i], &device->info, &error) == CLATTN_SUCCESS;
@@ -323,10 +325,37 @@ static enum exit_code print_table(const struct platforms *platforms)
     return result == 0 ? EXIT_DONE : fail(EXIT_FAILED, "no memory for the table");
 }
 
+/* What the library knows of a device's matrix unit, which it looks for by running a kernel; -> `text`. */
+static const char *matrix_unit_string(const struct device *device, char *text, size_t size)
+{
+    clattn_context *context = NULL;
+    clattn_matrix_unit unit;
+    clattn_error error;
+    int code;
+    clattn_matrix_unit_init(&unit);
+    cl_context cl_ctx = clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
+    if (cl_ctx == NULL)
+        snprintf(text, size, "?: clCreateContext failed with OpenCL error %d", code);
+    else if (clattn_context_create(cl_ctx, device->id, NULL, &context, &error) != CLATTN_SUCCESS ||
+             clattn_context_matrix_unit(context, &unit, &error) != CLATTN_SUCCESS)
+        snprintf(text, size, "?: %.300s", error.message);
+    else if (unit.name[0] == '\0')
+        snprintf(text, size, "none that the library knows");
+    else if (unit.used)
+        snprintf(text, size, "%s (%s): right, %.2f times the products of float multiply-adds", unit.name, unit.types,
+                 unit.gain);
+    else
+        snprintf(text, size, "%s (%s): not used: %s", unit.name, unit.types, unit.reason);
+    clattn_context_release(context);
+    if (cl_ctx != NULL)
+        clReleaseContext(cl_ctx);
+    return text;
+}
+
 static void print_device(const struct device *device, unsigned p, unsigned d)
 {
     const clattn_device_info *info = &device->info;
-    char text[32];
+    char text[400];
     printf("  device %u:%u: %s%s\n", p, d, device->known ? info->name : "?", device->preferred ? " (the default)" : "");
     printf("    verdict         %s%s%s\n", verdict_string(info), info->reason[0] ? ": " : "", info->reason);
     if (!device->known)
@@ -345,6 +374,7 @@ static void print_device(const struct device *device, unsigned p, unsigned d)
     printf("    work-group      at most %" PRIu64 "\n", info->max_work_group);
     printf("    float vectors   of %" PRIu32 "\n", info->vector_width);
     printf("    fp16, fp64      %s, %s\n", yes_no(info->has_fp16), yes_no(info->has_fp64));
+    printf("    matrix unit     %s\n", matrix_unit_string(device, text, sizeof text));
     if (info->sub_group > 0)
         printf("    sub-groups      yes, of at least %" PRIu32 "\n", info->sub_group);
     else

@@ -18,7 +18,7 @@ clattn_status cla_flash_vector_accepts(const struct cla_problem *problem, const 
     return CLATTN_SUCCESS;
 }
 
-static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+clattn_status cla_flash_vector_add(clattn_plan *plan, enum cla_dot dot, struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     const struct cla_vector_block *block = cla_vector_block_for(&plan->context->device);
@@ -27,6 +27,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     struct cla_step *step = NULL;
     struct cla_build build = cla_semantics_build(problem, CLA_USES_ALL);
     build.vector_block = block;
+    build.dot = dot;
     cla_build_options(&options, &build);
     cla_flash_options(&options, problem);
     cla_option(&options, "CLA_KEYS", KEYS);
@@ -40,6 +41,11 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     step->tile_rows = tile_rows;
     cla_text_add(name, "q%lldk%d", (long long)tile_rows, KEYS);
     return CLATTN_SUCCESS;
+}
+
+static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+{
+    return cla_flash_vector_add(plan, CLA_DOT_NONE, name, error);
 }
 
 const struct cla_variant cla_attention_flash_vector = {"flash_vector", cla_flash_vector_accepts, add_steps};

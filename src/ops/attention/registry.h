@@ -7,6 +7,7 @@
 #include "ops/variant.h"
 
 extern const struct cla_variant cla_attention_flash;
+extern const struct cla_variant cla_attention_flash_dot;
 extern const struct cla_variant cla_attention_flash_vector;
 extern const struct cla_variant cla_attention_split_kv;
 extern const struct cla_variant cla_attention_split_kv_vector;
@@ -48,6 +49,9 @@ void cla_flash_args(struct cla_step *step, const struct cla_problem *problem, co
  */
 clattn_status cla_finish_split(clattn_plan *plan, struct cla_step *step, const struct cla_split *split,
                                struct cla_text *name, clattn_error *error);
+
+/* The steps of cl/flash_vector.cl, with products as `dot` says. */
+clattn_status cla_flash_vector_add(clattn_plan *plan, enum cla_dot dot, struct cla_text *name, clattn_error *error);
 
 /* UNSUPPORTED where the kernel does not take the problem. */
 clattn_status cla_flash_vector_accepts(const struct cla_problem *problem, const struct cla_device *device,

@@ -5,6 +5,7 @@
 
 static const struct cla_variant *const variants[] = {
     &cla_linear_vector,
+    &cla_linear_dot,
     &cla_linear_tiled,
 };
 

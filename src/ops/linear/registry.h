@@ -7,6 +7,7 @@
 #include "ops/variant.h"
 #include "problem/linear.h"
 
+extern const struct cla_variant cla_linear_dot;
 extern const struct cla_variant cla_linear_tiled;
 extern const struct cla_variant cla_linear_vector;
 
@@ -19,5 +20,8 @@ void cla_linear_options(struct cla_text *options, const struct cla_problem *prob
 
 /* The arguments that both kernels begin with. */
 void cla_linear_args(struct cla_step *step, const struct cla_problem *problem);
+
+/* The steps of cl/linear_vector.cl, with products as `dot` says. */
+clattn_status cla_linear_vector_add(clattn_plan *plan, enum cla_dot dot, struct cla_text *name, clattn_error *error);
 
 #endif

@@ -6,9 +6,9 @@
 /*
  * Elements a chunk, so that a turned tile (24 KiB of 48 rows) and the rows of a register block (4 KiB) share a
  * first-level cache of 32 KiB; the most features and tiles a group, so that the sums (192 KiB) and a chunk of the
- * weights (128 KiB) share a second-level one of 512 KiB.
+ * weights (256 KiB) share a second-level one of 512 KiB, and a tile is turned for many features.
  */
-enum { DEPTH = 128, MOST_FEATURES = 256, MOST_TILES = 4 };
+enum { DEPTH = 128, MOST_FEATURES = 512, MOST_TILES = 2 };
 
 /* Groups a compute unit, so that all of them are busy to the end. */
 enum { GROUPS_A_UNIT = 4 };
@@ -38,7 +38,7 @@ static struct share share_for(const clattn_plan *plan, int64_t tile_rows)
     }
 }
 
-static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+clattn_status cla_linear_vector_add(clattn_plan *plan, enum cla_dot dot, struct cla_text *name, clattn_error *error)
 {
     const struct cla_problem *problem = &plan->problem;
     const struct cla_vector_block *block = cla_vector_block_for(&plan->context->device);
@@ -48,6 +48,7 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     struct cla_step *step = NULL;
     struct cla_build build = cla_linear_build(problem);
     build.vector_block = block;
+    build.dot = dot;
     cla_build_options(&options, &build);
     cla_linear_options(&options, problem);
     cla_option(&options, "CLA_DEPTH", DEPTH);
@@ -66,6 +67,11 @@ static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_
     step->column_groups = cla_ceil_div(problem->value_dim, share.features);
     cla_text_add(name, "r%lldn%lld", (long long)step->tile_rows, (long long)share.features);
     return CLATTN_SUCCESS;
+}
+
+static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
+{
+    return cla_linear_vector_add(plan, CLA_DOT_NONE, name, error);
 }
 
 const struct cla_variant cla_linear_vector = {"vector", NULL, add_steps};
