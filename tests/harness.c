@@ -167,6 +167,19 @@ clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays 
     return args;
 }
 
+bool harness_asks_variant(const struct harness *harness, const char *variant)
+{
+    const char *asked = getenv("CLATTN_VARIANTS");
+    const bool vectors = strstr(variant, "vector") != NULL || strcmp(variant, "flash_dot") == 0;
+    clattn_device_info info;
+    clattn_error error;
+
+    clattn_device_info_init(&info);
+    harness_check(clattn_device_query(harness->device, &info, &error), &error, "device");
+    const bool own = strcmp(variant, "unfused") == 0 || vectors == (info.device_class == CLATTN_DEVICE_CLASS_CPU);
+    return asked == NULL || own == (strcmp(asked, "own") == 0);
+}
+
 void harness_case(const struct harness *harness, struct test_case *c, const char *problem, const char *variant)
 {
     clattn_plan *plan = NULL;

@@ -39,6 +39,12 @@ void harness_read(const struct harness *harness, const struct harness_buffers *b
 clattn_attention_args harness_args(const clattn_plan *plan, const struct arrays *arrays,
                                    const struct harness_buffers *buffers);
 
+/*
+ * Whether CLATTN_VARIANTS asks for a variant: "own", those that devices of this class are given, and "unfused";
+ * "others"; all, where it is not set.
+ */
+bool harness_asks_variant(const struct harness *harness, const char *variant);
+
 /* The case of a problem string; in bf16 where `variant` takes nothing else. */
 void harness_case(const struct harness *harness, struct test_case *c, const char *problem, const char *variant);
 

@@ -9,6 +9,7 @@
  *   CLATTN_CASES     the scenes to run, named as cases are: "quick" are those of few programs, in the form that is the
  *                    device's own
  *   CLATTN_VARIANT   a variant to run alone
+ *   CLATTN_VARIANTS  which variants, as harness.h has it
  */
 #include "compare.h"
 #include "internal_forms.h"
@@ -375,7 +376,8 @@ static void every_variant_at_its_edges(void **state)
 
     for (size_t v = 0; clattn_attention_variant(v) != NULL; ++v) {
         int runs = 0;
-        if (only_variant != NULL && strcmp(only_variant, clattn_attention_variant(v)) != 0)
+        if ((only_variant != NULL && strcmp(only_variant, clattn_attention_variant(v)) != 0) ||
+            !harness_asks_variant(harness, clattn_attention_variant(v)))
             continue;
         for (size_t n = 0; n < 2 * sizeof scenes / sizeof *scenes * NUM_FORM_LANES; ++n) {
             const size_t scene = n / 2 / NUM_FORM_LANES;

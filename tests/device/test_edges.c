@@ -4,6 +4,7 @@
  * nothing, lengths of 0, NaN and Inf seen and hidden, extreme logits and masks. "unfused" accepts them all. What does
  * not depend on it has the same head dim, 20, and many rows, and log-sum-exps, so that tests share programs.
  *
+ *   CLATTN_VARIANTS  which variants, as harness.h has it
  *   CLATTN_CASES     "quick": every edge in f32; "more": those that a type may move in f16 or bf16
  */
 #include "compare.h"
@@ -54,6 +55,8 @@ static clattn_plan *plan_or_refusal(const struct harness *harness, const struct 
     clattn_plan *plan = NULL;
     clattn_error error = {.message = ""};
 
+    if (!harness_asks_variant(harness, variant != NULL ? variant : "unfused")) /* the library's choice is its own */
+        return NULL;
     desc.variant = variant;
     clattn_status status = clattn_attention_plan_create(harness->context, &desc, &plan, &error);
     if (status == CLATTN_ERROR_UNSUPPORTED && variant != NULL && strcmp(variant, "unfused") != 0)
