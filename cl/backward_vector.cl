@@ -353,10 +353,12 @@ backward_vector(__global const query_t *query, long4 query_view, __global const 
                 if (some.x >= some.y && n > 0 && !is_last)
                     continue;
                 clear(queries.out, OUT_VECTORS);
+                /* Tiles begin with a block: the last one's, which is a whole one, then ends within the span. */
+                const int first = some.x - (some.x - span.begin) % CLA_BLOCK;
                 if (some.x < some.y) {
                     take_queries(&queries, &batch, h, i0, count_rows, query, query_view, d_output, d_output_view, lse, lse_view,
                                  delta, delta_view, CLA_SEMANTICS);
-                    for (int j0 = some.x; j0 < some.y; j0 += CLA_KEYS)
+                    for (int j0 = first; j0 < some.y; j0 += CLA_KEYS)
                         add_tile(&span, &queries, &batch, j0, min(CLA_KEYS, some.y - j0), d_query != 0, d_key != 0, d_value != 0,
                                  CLA_SEMANTICS);
                     count_terms(&span);

@@ -673,6 +673,52 @@ static void without_batches_or_heads_nothing_is_done(void **state)
         }
 }
 
+/* A tile of keys that begins where a window does ends within its span, and reaches none of what lies behind. */
+static void nan_reaches_values_that_are_seen(void **state)
+{
+    enum { WINDOW = 10, ROWS = 48, SPAN = 64, WIDTH = 16 };
+    static float query[ROWS * WIDTH], key[SPAN * WIDTH], value[SPAN * WIDTH], output[ROWS * WIDTH], lse[ROWS];
+    static float d_output[ROWS * WIDTH], d_query[ROWS * WIDTH], d_key[SPAN * WIDTH], d_value[SPAN * WIDTH];
+    const struct harness *harness = *state;
+    clattn_attention_desc forward;
+    clattn_error error;
+    clattn_attention_desc_init(&forward);
+    assert_int_equal(clattn_attention_desc_parse("b1h1q48k64d16:f32:lse:window=10,0@bottom-right", &forward, NULL),
+                     CLATTN_SUCCESS);
+    for (int n = 0; n < SPAN * WIDTH; ++n)
+        key[n] = value[n] = 0.01F * (float)(n % 7);
+    for (int n = 0; n < ROWS * WIDTH; ++n)
+        query[n] = output[n] = d_output[n] = 0.01F * (float)(n % 5);
+    query[(ROWS - 1) * WIDTH] = NAN; /* the last query alone; an lse of 0 will do for the others */
+    for (size_t v = 0; clattn_attention_backward_variant(v) != NULL; ++v) {
+        clattn_attention_backward_desc desc;
+        clattn_attention_backward_host_args args;
+        clattn_attention_backward_desc_init(&desc);
+        desc.attention = &forward;
+        desc.d_query = desc.d_key = desc.d_value = 1;
+        desc.variant = clattn_attention_backward_variant(v);
+        clattn_attention_backward_host_args_init(&args);
+        args.query = query;
+        args.key = key;
+        args.value = value;
+        args.output = output;
+        args.lse = lse;
+        args.d_output = d_output;
+        args.d_query = d_query;
+        args.d_key = d_key;
+        args.d_value = d_value;
+        harness_check(clattn_attention_backward_host(harness->context, &desc, &args, &error), &error, desc.variant);
+        for (int n = 0; n < (ROWS - 1) * WIDTH; ++n)
+            if (isnan(d_query[n]))
+                fail_msg("%s: d_query of query %d is NaN", desc.variant, n / WIDTH);
+        for (int n = 0; n < SPAN * WIDTH; ++n) {
+            const bool seen = n / WIDTH >= SPAN - 1 - WINDOW;
+            if (seen != (isnan(d_value[n]) != 0))
+                fail_msg("%s: d_value of key %d is %g", desc.variant, n / WIDTH, (double)d_value[n]);
+        }
+    }
+}
+
 #define REFUSED(status, text, ...)                                                                                     \
     do {                                                                                                               \
         clattn_attention_backward_args args = good;                                                                    \
@@ -713,6 +759,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_case_on_every_variant),
                                        cmocka_unit_test(without_queries_gradients_of_keys_are_0),
                                        cmocka_unit_test(without_batches_or_heads_nothing_is_done),
-                                       cmocka_unit_test(parts_add_up), cmocka_unit_test(bad_runs_are_refused)};
+                                       cmocka_unit_test(parts_add_up),
+                                       cmocka_unit_test(nan_reaches_values_that_are_seen),
+                                       cmocka_unit_test(bad_runs_are_refused)};
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
 }
