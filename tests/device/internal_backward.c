@@ -167,8 +167,46 @@ static void keys_are_shared_out_in_every_way(void **state)
                           check(harness, problems[n], form_lanes[f]), problems[n]);
 }
 
+/* Heads of one query each: a tile of theirs is added as a whole one is. All terms are the same, as their errors are
+ * then. */
+static void sums_of_many_heads_are_held(void **state)
+{
+    enum { MANY_HEADS = 1000, FEW_KEYS = 2, DIM = 4 };
+    static float query[MANY_HEADS * DIM], output[MANY_HEADS * DIM], lse[MANY_HEADS], d_output[MANY_HEADS * DIM];
+    static float key[FEW_KEYS * DIM], value[FEW_KEYS * DIM], d_value[FEW_KEYS * DIM];
+    const struct harness *harness = *state;
+    const double expected = 0.5 * (double)0.1F * MANY_HEADS;
+    clattn_attention_desc forward;
+    clattn_attention_backward_desc desc;
+    clattn_attention_backward_host_args args;
+    clattn_error error;
+    clattn_attention_desc_init(&forward);
+    clattn_attention_backward_desc_init(&desc);
+    assert_int_equal(clattn_attention_desc_parse("b1h1000g1q1k2d4:f32:lse", &forward, NULL), CLATTN_SUCCESS);
+    desc.attention = &forward;
+    desc.d_value = 1;
+    desc.variant = VARIANT;
+    for (int n = 0; n < MANY_HEADS * DIM; ++n)
+        d_output[n] = 0.1F;
+    for (int h = 0; h < MANY_HEADS; ++h)
+        lse[h] = logf(FEW_KEYS);
+    clattn_attention_backward_host_args_init(&args);
+    args.query = query;
+    args.key = key;
+    args.value = value;
+    args.output = output;
+    args.lse = lse;
+    args.d_output = d_output;
+    args.d_value = d_value;
+    harness_check(clattn_attention_backward_host(harness->context, &desc, &args, &error), &error, "backward");
+    for (int n = 0; n < FEW_KEYS * DIM; ++n)
+        if (!(fabs((double)d_value[n] - expected) < 15 * compare_epsilon(CLATTN_F32) * expected))
+            fail_msg("d_value[%d] is %.9g: expected %.9g", n, (double)d_value[n], expected);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_are_shared_out_in_every_way)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(keys_are_shared_out_in_every_way),
+                                       cmocka_unit_test(sums_of_many_heads_are_held)};
     return cmocka_run_group_tests(tests, harness_setup, harness_teardown);
 }

@@ -100,18 +100,18 @@ static clattn_status add_step(clattn_plan *plan, const char *kernel_name, const 
     const struct cla_problem *problem = &plan->problem;
     struct cla_build build = cla_semantics_build(problem, CLA_BACKWARD_USES);
     struct cla_text options = {0};
-    int64_t queries = INT64_MAX;
+    int64_t tiles = INT64_MAX; /* of queries that a key's sums go over */
     build.vector_block = cla_vector_block_for(&plan->context->device);
     cla_build_options(&options, &build);
     cla_backward_options(&options, problem);
-    if (!cla_mul(problem->q_len, cla_heads_per_kv(problem), &queries))
-        queries = INT64_MAX;
+    if (!cla_mul(shares->row_tiles, cla_heads_per_kv(problem), &tiles))
+        tiles = INT64_MAX;
     cla_option(&options, "CLA_HEAD_DIM", problem->head_dim);
     cla_option(&options, "CLA_VALUE_DIM", problem->value_dim);
     cla_option(&options, "CLA_KEYS", KEYS);
     cla_option(&options, "CLA_SPAN", shares->span);
     cla_option(&options, "CLA_PARTS", shares->parts);
-    cla_option(&options, "CLA_HELD", queries > HELD_TILES * shares->tile_rows);
+    cla_option(&options, "CLA_HELD", tiles > HELD_TILES);
     cla_option(&options, "CLA_PAIRS", shares->pairs);
     clattn_status status = cla_plan_add_step(plan, "backward_vector.cl", &options, kernel_name, 1, step, error);
     cla_text_free(&options);
