@@ -44,9 +44,13 @@ extern "C" {
  *   - A query that sees no key has a d_query of exactly 0 and adds nothing to the others, whatever query and d_output
  *     hold there, NaN too. A key that no query of its batch and key/value head sees has a d_key and d_value of
  *     exactly 0, and it and its value may hold anything.
+ *   - NaN or Inf in a query that sees some key, or in its d_output, reaches its d_query and what it sees, and may reach
+ *     d_key and d_value of other keys of the head, seen or not; in a key that some query sees, or in its value, what
+ *     sees it, and may reach d_query of other queries of the head, whatever they see.
  *   - The memory needed beyond the operands is that of delta, 4 bytes a query and head; with the variant `vector` that
  *     of sums of d_query in f32, once where the keys are many, or once for each work-group that shares a head's keys
- *     where heads are few; and that of sums for each head of a batch: 4 bytes a key for a d_mask that has one element
+ *     where heads are few, each for whole tiles of 12 to 48 queries, and twice that where more than 32 sums of at most
+ *     512 keys are added up; and that of sums for each head of a batch: 4 bytes a key for a d_mask that has one element
  *     for all queries, 4 bytes a query for one that has one for all keys, as many for d_alibi_slopes, and for
  *     d_relative_bias at most 8 bytes a query, 8 a key, and 3 KiB. It never grows with both lengths.
  *     clattn_plan_workspace_size tells it.
