@@ -24,13 +24,15 @@
  * begins earlier; of what it repeats, the queries and keys count as 0 and the values are summed again. The sums are rescaled
  * only where a maximum has grown by more than 2^8 since the last time: small steps, each of them rounded, would add up.
  *
+ * With CLA_DOT queries and keys are in bf16, head dims a multiple of 2 CLA_LANES, and scores are made of dot products of pairs.
+ *
  * Scores are in powers of two, log2(e) being folded into the scale, unless softcap, a sink or something that is added needs their
  * natural value: then log2(e) is applied to the difference from the maximum, where it cannot overflow.
  *
  *   CLA_HEAD_DIM, CLA_VALUE_DIM   1 or more
  *   CLA_LANES                     4, 8 or 16; more than 4 only where both dims are at least as many
  *   CLA_ROWS                      1, 2, 4, 8 or 16, at most CLA_LANES
- *   CLA_KEYS                      keys a tile, a multiple of 16
+ *   CLA_KEYS                      keys a tile, a multiple of 16 / CLA_ROWS and of 8
  *   CLA_LSE                       1: write lse
  *   CLA_SPLIT                     1: keys are split over work-groups, split_keys each, numbered innermost; each group
  *                                 writes its own output as part [part, b, q_heads, q_len, ..] in f32 and, in place of
@@ -66,7 +68,12 @@
 #define SUMS 16
 #endif
 
+/* With CLA_DOT a vector of a query or key holds pairs of dims, all of it. */
+#if CLA_DOT
+#define QUERY_VECTORS (CLA_HEAD_DIM / (2 * CLA_LANES))
+#else
 #define QUERY_VECTORS ((CLA_HEAD_DIM + CLA_LANES - 1) / CLA_LANES)
+#endif
 #define VALUE_VECTORS ((CLA_VALUE_DIM + CLA_LANES - 1) / CLA_LANES)
 #define BLOCK_KEYS    (SUMS / CLA_ROWS)
 #define KEYS_AT_ONCE  (BLOCK_KEYS < 4 ? BLOCK_KEYS : 4)
@@ -129,14 +136,21 @@ static inline vec_t sum_lanes(vec_t *s)
 /* Where vector v of a row of `dim` elements begins: the last one ends with the row, if the row has so many elements. */
 #define COLUMN(v, dim) ((v) * CLA_LANES <= (dim) - CLA_LANES || (dim) < CLA_LANES ? (v) * CLA_LANES : (dim) - CLA_LANES)
 
+#if CLA_DOT
+#define query_vector(row, v)  load_some_beside((row) + 2 * (v) * CLA_LANES, CLA_LANES)
+#define key_vector            query_vector
+#define product(sum, a, b)    dot_pair(sum, as_uvec(a), as_uvec(b))
+#else
 #define query_vector(row, v) load_some_query((row) + COLUMN(v, CLA_HEAD_DIM), CLA_HEAD_DIM)
 #define key_vector(row, v)   load_some_key((row) + COLUMN(v, CLA_HEAD_DIM), CLA_HEAD_DIM)
+#define product(sum, a, b)   ((sum) + (a) * (b))
+#endif
 #define value_vector(row, v) load_some_value((row) + COLUMN(v, CLA_VALUE_DIM), CLA_VALUE_DIM)
 
 /* x, the last vector of a query or key, with 0 for what is in the one before it as well. */
 static inline vec_t own_dims(vec_t x)
 {
-    const int repeated = CLA_HEAD_DIM < CLA_LANES ? 0 : QUERY_VECTORS * CLA_LANES - CLA_HEAD_DIM;
+    const int repeated = CLA_DOT || CLA_HEAD_DIM < CLA_LANES ? 0 : QUERY_VECTORS * CLA_LANES - CLA_HEAD_DIM;
     return LANE_NUMBERS >= repeated ? x : (vec_t)(0.0f);
 }
 
@@ -156,7 +170,7 @@ WIDE static inline void add_products(vec_t *sum, const vec_t *queries, __global 
         const vec_t dims = last ? own_dims(key_vector(row[k], v)) : key_vector(row[k], v);
 #pragma unroll
         for (int r = 0; r < CLA_ROWS; r++)
-            sum[k * CLA_ROWS + r] += dims * queries[v * CLA_ROWS + r];
+            sum[k * CLA_ROWS + r] = product(sum[k * CLA_ROWS + r], dims, queries[v * CLA_ROWS + r]);
     }
 }
 
@@ -359,8 +373,12 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
         }
         const long at = query_row(query_view, &batch, rows.head[r], rows.query[r]);
         for (int v = 0; v < QUERY_VECTORS; v++) {
-            const vec_t dims = exists ? query_vector(query + at, v) * (scale * UNIT) : (vec_t)(0.0f);
-            queries[v * CLA_ROWS + r] = v == QUERY_VECTORS - 1 ? own_dims(dims) : dims;
+            const vec_t dims = exists ? query_vector(query + at, v) : (vec_t)(0.0f);
+#if CLA_DOT
+            queries[v * CLA_ROWS + r] = dims;
+#else
+            queries[v * CLA_ROWS + r] = (v == QUERY_VECTORS - 1 ? own_dims(dims) : dims) * (scale * UNIT);
+#endif
         }
     }
 #if CLA_SPLIT
@@ -404,6 +422,10 @@ split_kv_vector(__global const query_t *query, long4 query_view, __global const 
         }
         score_keys(weights, queries, key, key_rows, count, value, value_rows);
         find_rows(key_rows, key_view, &batch, g, j0 + count, min(CLA_KEYS, some.y - j0 - count), CLA_PLACES);
+#if CLA_DOT /* a query times the scale would have to be rounded */
+        for (int n = 0; n < vectors; n++)
+            weights[n] *= scale * UNIT;
+#endif
 #if CLA_SOFTCAP
         for (int n = 0; n < vectors; n++)
             weights[n] = capped(weights[n]);
