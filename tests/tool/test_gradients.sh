@@ -25,4 +25,9 @@ says "'shape': (1, 2)," dm.npy
 says "'shape': (1,)," ds.npy
 says ':backward=mask,sinks$' err
 
+# So many batches that sums over them are held.
+ok run --random b70h2q5k9d4:f32:mask=add@1x1x1x9:alibi@bottom-right:relative=2@bottom-right:backward=mask,alibi,relative --verify
+checks=$((checks + 1))
+[ "$(grep -c '^verified  yes' err)" -eq 2 ] || problem "not verified: $(cat err)"
+
 finish
