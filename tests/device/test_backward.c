@@ -373,7 +373,7 @@ static bool compare(const struct arrays *arrays, const struct backward *backward
         const double start = backward->choice.accumulate ? was : 0.0;
         const double expected = start + backward->expected[g][n];
         double within = bound * backward->magnitude[g][n] + eps * fabs(start) + by_faint * backward->terms[g][n];
-        if (fabs(expected) < compare_smallest_normal(dtype))
+        if (backward->terms[g][n] > 0.0 && fabs(expected) < compare_smallest_normal(dtype))
             within += compare_smallest_normal(dtype);
         const double share = compare_share(dtype, is, expected, within);
         *worst = share > *worst ? share : *worst;
