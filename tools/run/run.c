@@ -198,9 +198,9 @@ const struct command run_command = {
         "  paged=PAGExBLOCKS, ragged=q|kv|qkv, ragged=qkv@TOTAL,TOTAL, dropout=P, backward,\n"
         "  backward=query,key,value,mask,sinks,alibi,relative (or some of them), d_lse, accumulate\n"
         "\n"
-        "Gradients are those of the sum of --d-output times the result, and of --d-lse times the log-sum-exp; they "
-        "are\n"
-        "written in the types and forms of what they are gradients of, those of what is added to scores in float32.\n"
+        "Gradients are those of the sum of --d-output times the result, and of --d-lse times the log-sum-exp. They\n"
+        "have the form of what they are gradients of and the type of the result; those of what is added to scores\n"
+        "are float32.\n"
         "\n"
         "Output files appear when everything has succeeded, the verification too.\n",
     .examples = "  clattn run -q q.npy -k k.npy -v v.npy -o out.npy\n"
