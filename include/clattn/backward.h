@@ -247,11 +247,11 @@ CLATTN_API clattn_status clattn_attention_backward_host(clattn_context *context,
  *     also at most 4 eps32 (1 + sqrt(terms) / 16). Conversions round to nearest even. Results that are subnormal in the
  *     gradient's type may be off by the smallest normal number.
  *   - NaN or Inf in a row of d_output reaches that row of d_input, in a column of it that row of d_weight and element
- * of d_bias, in a column of the input or the weight that column of d_weight or d_input, and no other.
+ *     of d_bias, in a column of the input or the weight that column of d_weight or d_input, and no other.
  *   - Nothing is added to by two work-items at a time: the same plan on the same inputs gives the same bits every time.
  *     A run with another length may round differently.
  *   - Rows past a run's length count for nothing, whatever they hold. Every element of a gradient is written, of
- * d_input as far as the length, and nothing else is.
+ *     d_input as far as the length, and nothing else is.
  */
 typedef struct clattn_linear_backward_desc {
     size_t struct_size;
