@@ -9,9 +9,9 @@
  *
  * Jaegle et al. 2021, "Perceiver IO: A General Architecture for Structured Inputs & Outputs", which learns to fill in
  * masked bytes in this way. Here 2048 symbols are a motif of 16 over and over, another one in each sequence; half of
- * them are masked, and of the others two in five are replaced at random. So who looks
- * at one that is not masked, a number of periods away, is right in 65 % of the cases. To do better, the latents must
- * find the period, which all sequences have, and gather the evidence for a phase from all over the input.
+ * them are masked, and of the others two in five are replaced at random. So who looks at one that is not masked, a
+ * number of periods away, is right in 65 % of the cases. To do better, the latents must find the period, which all
+ * sequences have, and gather the evidence for a phase from all over the input.
  *
  * The three layers and their backward passes run on the device; sums of residuals, cross-entropy and AdamW on the host.
  */
@@ -22,15 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    SYMBOLS = 8,
-    LENGTH = 2048,
-    PERIOD = 16,
-    BATCH = 8,
-    QUERIES = 64,
-    TRAINED = 300,
-    TESTED = 8
-};                                                                   /* batches, both */
+enum { SYMBOLS = 8, LENGTH = 2048, PERIOD = 16, BATCH = 8, QUERIES = 64 };
+enum { TRAINED = 300, TESTED = 8 };                                  /* batches */
 enum { WAVES = 11, PLACE = 2 * WAVES, WIDTH = SYMBOLS + 1 + PLACE }; /* of an input: a symbol or the mask, its place */
 enum { LATENTS = 32, CELLS = 64, SHOWN = 4 * PERIOD };               /* numbers of a latent; symbols in the picture */
 
@@ -86,8 +79,7 @@ static enum exit_code tensor(struct demo *demo, int64_t length, int64_t width, c
     return demo_buffer(demo, NULL, (size_t)(BATCH * length * width) * sizeof(float), buffer);
 }
 
-/* A layer whose weights lie in struct weights at these offsets. Wanted are gradients of these and of what is learned.
- */
+/* A layer whose weights lie in struct weights at these offsets, and its gradients by these and by what is learned. */
 static enum exit_code make_layer(struct demo *demo, const struct numbers *my, const clattn_layer_desc *desc,
                                  const size_t at[4], bool d_input, bool d_context, struct layer *layer)
 {

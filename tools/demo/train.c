@@ -181,8 +181,7 @@ static void describe_attention(const struct attention *a, clattn_attention_desc 
     desc->bias = 1;
 }
 
-/* The weights of `a` in `all`, or their gradients: w_q, w_k and w_v, one behind the other, and w_o; the same of biases.
- */
+/* The weights of `a` in `all`, or their gradients: w_q, w_k and w_v behind one another, and w_o; the same of biases. */
 static void place_weights(const struct attention *a, clattn_buffer all, clattn_buffer *const to[8])
 {
     for (int n = 0; n < 3; n++) {
