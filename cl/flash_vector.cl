@@ -90,7 +90,10 @@
 #define NO_SCORE (-FLT_MAX)
 
 /* Whether scores are more than products. */
-#define REFINED (CLA_SOFTCAP || CLA_MASK == 2 || CLA_ALIBI || CLA_RELATIVE)
+#define REFINED (CLA_SOFTCAP != 0 || CLA_MASK == 2 || CLA_ALIBI != 0 || CLA_RELATIVE != 0)
+
+/* Whether a score that is not cut is final as its block leaves it. */
+#define AS_PRODUCED (REFINED == 0 && (CLA_DOT == 0 || RAW != 0))
 
 /* What is copied at a time: rows of so many floats of keys, so many columns of the values. */
 #define KEY_STRIDE WHOLE_VECTORS(CLA_HEAD_DIM)
@@ -347,7 +350,7 @@ flash_vector(__global const query_t *query, long4 query_view, __global const key
         vec_t most[CLA_VECTORS];
         for (int v = 0; v < CLA_VECTORS; v++)
             most[v] = (vec_t)(NO_SCORE);
-        const int final = REFINED || (CLA_DOT && !RAW) ? 0 : !cut;
+        const int final = AS_PRODUCED ? !cut : 0;
 #if COPY_KEYS || CLA_DOT
         for (int k = 0; k < count; k++)
             row_at[k] = key_row(key_view, &batch, g, j0 + k, CLA_PLACES);

@@ -150,8 +150,12 @@ static inline vec_t sum_lanes(vec_t *s)
 /* x, the last vector of a query or key, with 0 for what is in the one before it as well. */
 static inline vec_t own_dims(vec_t x)
 {
-    const int repeated = CLA_DOT || CLA_HEAD_DIM < CLA_LANES ? 0 : QUERY_VECTORS * CLA_LANES - CLA_HEAD_DIM;
+#if CLA_DOT
+    return x;
+#else
+    const int repeated = CLA_HEAD_DIM < CLA_LANES ? 0 : QUERY_VECTORS * CLA_LANES - CLA_HEAD_DIM;
     return LANE_NUMBERS >= repeated ? x : (vec_t)(0.0f);
+#endif
 }
 
 /*
