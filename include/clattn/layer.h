@@ -45,7 +45,8 @@ extern "C" {
  *     (sum_k |input_k weight_k| + |bias|), eps_out being eps32 = 2^-23 for an output in f32, 2^-10 in f16 and 2^-7 in
  *     bf16. On any inputs of up to 2^24 features E is 2^-16, on random ones also at most 4 eps32 (1 + sqrt(in_features)
  *     / 16). Conversions round to nearest even. Results that are subnormal in
- *     the output's type may be off by the smallest normal number.
+ *     the output's type may be off by the smallest normal number. Where products are made in pairs of bf16 (the variant
+ *     dot), elements below 2^-126 count as 0.
  *   - NaN or Inf in a row of the input reaches that row of the output only, in a row of the weight or in an element of
  *     the bias that column only.
  *   - The same plan on the same inputs gives the same bits every time, and a row the same bits whatever the other rows
