@@ -6,6 +6,7 @@
  *
  *   CLATTN_CASES     the cases to run, by cases.h: "quick" those of few programs, "quick small" the tiny ones of them,
  *                    "0/8" the cases of an eighth of the programs
+ *   CLATTN_VARIANTS  which variants, as harness.h has it
  *   CLATTN_VARIANT   a variant to run alone, or "auto"; one that takes bf16 alone then runs every case in bf16
  */
 #include "compare.h"
@@ -190,7 +191,9 @@ static void every_case_on_every_variant(void **state)
             continue;
         for (size_t v = 0; v <= variants; ++v) {
             const char *variant = clattn_attention_variant(v); /* past the last: NULL, the library's choice */
-            if (only_variant != NULL && strcmp(only_variant, variant != NULL ? variant : "auto") != 0)
+            if ((only_variant != NULL && strcmp(only_variant, variant != NULL ? variant : "auto") != 0) ||
+                !harness_asks_variant(harness,
+                                      variant != NULL ? variant : "unfused")) /* the library's choice is its own */
                 continue;
             failures += !run_case(harness, &c, variant, only_variant != NULL);
             runs++;
