@@ -42,7 +42,8 @@
  *     direction, from growing with the number of keys. On random inputs and on those with large logits E is also at
  *     most 4 eps32 (1 + A + sqrt(kv_len) / 16). For scores and lse the bound is E. Conversions round to nearest even.
  *     The variant flash_dot rounds weights to bf16, which adds another eps_out. Where products are made in pairs of
- *     bf16, in flash_dot and on some CPUs in split_kv_vector, elements below 2^-126 count as 0.
+ *     bf16, in flash_dot and on some CPUs in split_kv_vector, elements below 2^-126 count as 0, and q . k before the
+ *     scale must not exceed 10^38 either.
  *     Results that are subnormal in the output's type may be off by the smallest normal number, and any weight by
  *     2^-126, which shows where a sink leads all keys by more than 80.
  *   - The same plan on the same inputs gives the same bits every time.
