@@ -257,8 +257,8 @@ CLATTN_API clattn_status clattn_attention_plan_create(clattn_context *context, c
  */
 typedef struct clattn_attention_args {
     size_t struct_size;
-    int64_t q_len;  /* 0 to the plan's */
-    int64_t kv_len; /* 0 to the plan's */
+    int64_t q_len;  /* at most the plan's; 0: none */
+    int64_t kv_len; /* at most the plan's; 0: none */
     int64_t offset; /* read with CLATTN_ALIGN_OFFSET: the position of the first query among the keys */
     clattn_buffer query;
     clattn_buffer key;
@@ -269,8 +269,8 @@ typedef struct clattn_attention_args {
     clattn_buffer lse;
     clattn_buffer scores;
     clattn_buffer workspace; /* absent: a run that needs one allocates it. Not for two runs at a time; keeps nothing */
-    int64_t q_total;         /* ragged queries: rows of query and output, 0 to the plan's */
-    int64_t kv_total;        /* ragged keys: rows of key and value, 0 to the plan's */
+    int64_t q_total;         /* ragged queries: rows of query and output, at most the plan's */
+    int64_t kv_total;        /* ragged keys: rows of key and value, at most the plan's */
     clattn_buffer block_table; /* int32_t; strides over [batch, 1, 1, blocks] */
     clattn_buffer q_cu_lengths;
     clattn_buffer kv_cu_lengths;

@@ -86,7 +86,8 @@ typedef struct clattn_attention_backward_desc {
     int d_relative_bias;           /* f32 [q_heads, 2 relative_extent + 1]; needs relative_extent */
     int d_lse;                     /* not 0: a run has d_lse, f32, as lse lies */
     int accumulate;                /* not 0: gradients are added to what their buffers hold, in f32, and rounded once */
-    clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the next three */
+    clattn_layout d_output_layout; /* over the extents of output; F32, which _init sets whatever the forward's types
+                                      are, F16 or BF16, as the next three */
     clattn_layout d_query_layout;  /* over those of query, but for what repeats, see above; so the next three. Of each
                                       no two elements in the same place */
     clattn_layout d_key_layout;
@@ -129,8 +130,8 @@ CLATTN_API const char *clattn_attention_backward_variant(size_t index);
  */
 typedef struct clattn_attention_backward_args {
     size_t struct_size;
-    int64_t q_len;  /* 0 to the plan's */
-    int64_t kv_len; /* 0 to the plan's */
+    int64_t q_len;  /* at most the plan's; 0: none */
+    int64_t kv_len; /* at most the plan's; 0: none */
     int64_t offset; /* read with CLATTN_ALIGN_OFFSET */
     int64_t q_total;
     int64_t kv_total;
@@ -262,7 +263,7 @@ typedef struct clattn_linear_backward_desc {
     int d_bias;     /* needs a bias */
     int accumulate; /* not 0: d_weight and d_bias are added to what their buffers hold, in f32, and rounded once */
     int accumulate_input;          /* not 0: so is d_input, as where an input serves several projections */
-    clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the others */
+    clattn_layout d_output_layout; /* over the extents of output; F32, which _init sets, F16 or BF16, as the others */
     clattn_layout d_input_layout;  /* over those of input; of this and the next no two elements in the same place */
     clattn_layout d_weight_layout; /* over those of weight */
     clattn_dtype d_bias_dtype;
@@ -276,7 +277,7 @@ typedef struct clattn_linear_backward_desc {
  */
 typedef struct clattn_linear_backward_args {
     size_t struct_size;
-    int64_t length;       /* 0 to the plan's; dense strides stay those of the plan */
+    int64_t length;       /* at most the plan's, 0: none; dense strides stay those of the plan */
     clattn_buffer input;  /* with d_weight only */
     clattn_buffer weight; /* with d_input only */
     clattn_buffer d_output;
@@ -362,7 +363,8 @@ typedef struct clattn_layer_backward_desc {
                                       rounded once */
     int accumulate_inputs;         /* not 0: so are d_input and d_context */
     clattn_dtype d_weight;         /* of the gradients of weights and biases: F32, F16 or BF16 */
-    clattn_layout d_output_layout; /* over the extents of output; F32, F16 or BF16, as the next two */
+    clattn_layout d_output_layout; /* over the extents of output; F32, which _init sets whatever the forward's types
+                                      are, F16 or BF16, as the next two */
     clattn_layout d_input_layout;  /* over those of input; of this and the next no two elements in the same place */
     clattn_layout d_context_layout;
     clattn_layout d_mask_layout; /* as in clattn_attention_backward_desc */

@@ -80,8 +80,9 @@ static inline void clattn_append_desc_init(clattn_append_desc *desc)
  */
 typedef struct clattn_append_args {
     size_t struct_size;
-    int64_t length;   /* 0 to the plan's */
-    int64_t capacity; /* keys that a batch can have in the caches of this run: 0 to the plan's, CIRCULAR: the plan's */
+    int64_t length; /* at most the plan's; 0: none */
+    int64_t
+        capacity; /* keys that a batch can have in the caches of this run: at most the plan's, CIRCULAR: the plan's */
     int64_t position; /* where the descriptor has no positions: keys that every batch already has, 0 or more */
     clattn_buffer key;
     clattn_buffer value;

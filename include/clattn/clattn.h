@@ -6,12 +6,11 @@
  *
  *   base.h       the rules for all functions, status, errors, devices, contexts, tensors, buffers, plans
  *   attention.h  attention: softmax(scale Q K^T) V with masks, on device buffers and on host arrays
- *   backward.h   the gradients of attention
+ *   backward.h   the gradients of attention, of a linear projection, of the layer
  *   primitive.h  its three stages on their own: scores, softmax, weighted sum; merge of partial states
  *   cache.h      the key/value cache: appends new keys and values, linear, circular or paged
  *   position.h   rotary embedding, sinusoidal encodings in one and two dimensions, ALiBi's slopes
  *   layer.h      what stands around attention: the linear projection, the multi-head layer
- *   backward.h   gradients: of the linear projection
  */
 #ifndef CLATTN_CLATTN_H
 #define CLATTN_CLATTN_H

@@ -71,7 +71,7 @@ typedef struct clattn_linear_desc {
 /* One run. Buffers may be absent (all zero) where the tensor is not in the plan or has no elements. */
 typedef struct clattn_linear_args {
     size_t struct_size;
-    int64_t length; /* 0 to the plan's; dense strides stay those of the plan */
+    int64_t length; /* at most the plan's, 0: none; dense strides stay those of the plan */
     clattn_buffer input;
     clattn_buffer weight;
     clattn_buffer bias;
@@ -168,8 +168,8 @@ typedef struct clattn_layer_desc {
  */
 typedef struct clattn_layer_args {
     size_t struct_size;
-    int64_t q_len;  /* 0 to the plan's */
-    int64_t kv_len; /* 0 to the plan's. KEY: q_len. Not read with SELF, where it is q_len */
+    int64_t q_len;  /* at most the plan's; 0: none */
+    int64_t kv_len; /* at most the plan's, 0: none. KEY: q_len. Not read with SELF, where it is q_len */
     int64_t offset; /* read with CLATTN_ALIGN_OFFSET: the position of the first query among the keys */
     clattn_buffer input;
     clattn_buffer context;

@@ -77,7 +77,7 @@ typedef struct clattn_rotary_desc {
 
 typedef struct clattn_rotary_args {
     size_t struct_size;
-    int64_t length; /* 0 to the plan's */
+    int64_t length; /* at most the plan's; 0: none */
     int64_t offset; /* the position of the first token, up to 2^39 in size; with tables offset + length is at most
                        table_length. Read where the plan has no positions */
     clattn_buffer input;
@@ -154,7 +154,7 @@ typedef struct clattn_sinusoidal_desc {
 
 typedef struct clattn_sinusoidal_args {
     size_t struct_size;
-    int64_t length; /* 0 to the plan's: in two dimensions the first tokens of the image */
+    int64_t length; /* at most the plan's, 0: none; in two dimensions the first tokens of the image */
     int64_t offset; /* the position of the first token, in two dimensions the first row and the first column, up to 2^39
                        in size. Read where the plan has no positions */
     clattn_buffer input;

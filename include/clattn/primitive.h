@@ -159,8 +159,8 @@ typedef struct clattn_merge_desc {
 
 typedef struct clattn_merge_args {
     size_t struct_size;
-    int64_t q_len; /* 0 to the plan's */
-    int64_t parts; /* 0 to the plan's */
+    int64_t q_len; /* at most the plan's; 0: none */
+    int64_t parts; /* at most the plan's; 0: none */
     clattn_buffer parts_output;
     clattn_buffer part_lse;
     clattn_buffer output;
