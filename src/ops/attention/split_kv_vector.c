@@ -42,13 +42,15 @@ static int lanes_for(const struct cla_problem *problem, const struct cla_device 
     return lanes;
 }
 
-/* Scores by dot products of pairs, where these are an instruction and vectors consist of pairs alone. */
+/* Scores by dot products of pairs, where these are an instruction for vectors of that width, all of pairs. */
 static enum cla_dot dot_for(const clattn_plan *plan, int lanes)
 {
     const struct cla_problem *problem = &plan->problem;
     const bool fits = problem->tensor[CLA_QUERY].dtype == CLATTN_BF16 &&
                       problem->tensor[CLA_KEY].dtype == CLATTN_BF16 && problem->head_dim % (2 * (int64_t)lanes) == 0;
-    return fits && plan->context->device.dot == CLA_DOT_INSTRUCTION ? CLA_DOT_INSTRUCTION : CLA_DOT_NONE;
+    const struct cla_device *device = &plan->context->device;
+    const bool known = device->dot == CLA_DOT_INSTRUCTION && device->vector_lanes == (uint32_t)lanes;
+    return fits && known ? CLA_DOT_INSTRUCTION : CLA_DOT_NONE;
 }
 
 static clattn_status add_steps(clattn_plan *plan, struct cla_text *name, clattn_error *error)
