@@ -220,9 +220,11 @@ APART static void weigh(vec_t *scores, int count, const vec_t *largest, float fa
 }
 
 #if SUM_ROUNDED
-#define EXP2 CLA_JOIN(EXP2_, SUM_WHOLE)
-#define EXP2_0 vec_exp2_bf16
-#define EXP2_1 vec_exp2
+#if SUM_WHOLE
+#define EXP2 vec_exp2
+#else
+#define EXP2 vec_exp2_bf16
+#endif
 
 /*
  * The same, and makes pairs of keys of the weights, in place: those of keys 2 k and 2 k + 1 become vector k; the weight that an odd

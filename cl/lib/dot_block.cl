@@ -153,22 +153,7 @@ APART static void dot_rows(vec_t *sums, const uvec_t *turned, __global const ush
         for (int n = 0; n < CLA_BLOCK; n++)
             row[n] = rows + at[min(n0 + n, count - 1)];
         dot_block(sum, turned, row, pairs);
-#pragma unroll
-        for (int n = 0; n < CLA_BLOCK; n++) {
-#pragma unroll
-            for (int v = 0; v < CLA_VECTORS; v++) {
-                sum[n][v] = add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];
-                sums[n * CLA_VECTORS + v] = sum[n][v];
-            }
-        }
-        if (most != NULL) {
-#pragma unroll
-            for (int n = 0; n < CLA_BLOCK; n++) {
-#pragma unroll
-                for (int v = 0; v < CLA_VECTORS; v++)
-                    most[v] = sum[n][v] > most[v] ? sum[n][v] : most[v];
-            }
-        }
+        keep_block(sums, sum, add, most);
     }
 }
 

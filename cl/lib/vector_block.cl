@@ -75,6 +75,27 @@ APART static void store_rows(__global output_t *output, const long *at, int coun
     }
 }
 
+/* sums[CLA_BLOCK][CLA_VECTORS] = a block's sums, or += them where `add` is set; raises most[CLA_VECTORS], unless NULL, to the largest. */
+static INLINED void keep_block(vec_t *sums, vec_t sum[CLA_BLOCK][CLA_VECTORS], int add, vec_t *most)
+{
+#pragma unroll
+    for (int n = 0; n < CLA_BLOCK; n++) {
+#pragma unroll
+        for (int v = 0; v < CLA_VECTORS; v++) {
+            sum[n][v] = add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];
+            sums[n * CLA_VECTORS + v] = sum[n][v];
+        }
+    }
+    if (most != NULL) {
+#pragma unroll
+        for (int n = 0; n < CLA_BLOCK; n++) {
+#pragma unroll
+            for (int v = 0; v < CLA_VECTORS; v++)
+                most[v] = sum[n][v] > most[v] ? sum[n][v] : most[v];
+        }
+    }
+}
+
 /*
  * sums[count][CLA_VECTORS] = keys . turned over `depth` elements, for `count` keys that lie `stride` floats apart; added to
  * what `sums` holds where `add` is set. most[CLA_VECTORS], unless NULL, is raised to the largest. `sums` has room for whole
@@ -103,22 +124,7 @@ APART static void dot_keys(vec_t *sums, const vec_t *turned, KEY_SPACE const flo
                     sum[n][v] += element * turned[d * CLA_VECTORS + v];
             }
         }
-#pragma unroll
-        for (int n = 0; n < CLA_BLOCK; n++) {
-#pragma unroll
-            for (int v = 0; v < CLA_VECTORS; v++) {
-                sum[n][v] = add ? sums[n * CLA_VECTORS + v] + sum[n][v] : sum[n][v];
-                sums[n * CLA_VECTORS + v] = sum[n][v];
-            }
-        }
-        if (most != NULL) {
-#pragma unroll
-            for (int n = 0; n < CLA_BLOCK; n++) {
-#pragma unroll
-                for (int v = 0; v < CLA_VECTORS; v++)
-                    most[v] = sum[n][v] > most[v] ? sum[n][v] : most[v];
-            }
-        }
+        keep_block(sums, sum, add, most);
     }
 }
 
